@@ -9,24 +9,30 @@ use crate::workspace::Workspace;
 /// Names an interpreter to use instead of the task's own environment.
 const VARIABLE: &str = "ROUNDWISE_PYTHON";
 
+// Versions that several tasks share.
+const SAFETENSORS: &str = "safetensors==0.8.0";
+const TRANSFORMERS: &str = "transformers==5.23.0";
+const COMFY_KITCHEN: &str = "comfy-kitchen==0.2.40";
+const GGUF_READER: &str = "gguf==0.19.0";
+const TOKENIZERS: &str = "tokenizers==0.23.3";
+
 /// Enough to read files and to compute what they should hold.
-pub(crate) const READERS: &[&str] = &["numpy", "safetensors==0.8.0"];
+pub(crate) const READERS: &[&str] = &["numpy", SAFETENSORS];
 
 /// The library that ComfyUI computes with. It imports `packaging` without asking for it.
-pub(crate) const COMFY: &[&str] =
-    &["numpy", "safetensors==0.8.0", "torch", "comfy-kitchen==0.2.40", "packaging"];
+pub(crate) const COMFY: &[&str] = &["numpy", SAFETENSORS, "torch", COMFY_KITCHEN, "packaging"];
 
 /// What ComfyUI's loaders import, and programs that give the same models other names.
 pub(crate) const COMFYUI: &[&str] = &[
     "numpy",
-    "safetensors==0.8.0",
+    SAFETENSORS,
     "torch",
     "torchvision",
     "torchsde",
-    "transformers==5.23.0",
+    TRANSFORMERS,
     "tokenizers",
     "sentencepiece",
-    "comfy-kitchen==0.2.40",
+    COMFY_KITCHEN,
     "comfy-aimdo==0.4.13",
     "packaging",
     "einops",
@@ -45,29 +51,23 @@ pub(crate) const COMFYUI: &[&str] = &[
     "requests",
     "simpleeval",
     "blake3",
-    "gguf==0.19.0",
+    GGUF_READER,
     "diffusers==0.42.1",
 ];
 
 /// Enough to decode blocks of GGUF.
-pub(crate) const GGUF: &[&str] = &["numpy", "gguf==0.19.0"];
+pub(crate) const GGUF: &[&str] = &["numpy", GGUF_READER];
 
 /// Enough to read and write the files of servers.
-pub(crate) const SERVERS: &[&str] = &[
-    "numpy",
-    "safetensors==0.8.0",
-    "torch",
-    "accelerate",
-    "compressed-tensors==0.20.0",
-    "transformers==5.23.0",
-];
+pub(crate) const SERVERS: &[&str] =
+    &["numpy", SAFETENSORS, "torch", "accelerate", "compressed-tensors==0.20.0", TRANSFORMERS];
 
 /// The converter to compare with. It names one of its dependencies only; INT8 per row asks for SciPy.
 pub(crate) const PEER: &[&str] = &[
     "numpy",
-    "safetensors==0.8.0",
+    SAFETENSORS,
     "torch",
-    "comfy-kitchen==0.2.40",
+    COMFY_KITCHEN,
     "packaging",
     "tqdm",
     "scipy",
@@ -75,23 +75,14 @@ pub(crate) const PEER: &[&str] = &[
 ];
 
 /// Enough to run sentence encoders on text.
-pub(crate) const SENTENCES: &[&str] =
-    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3"];
+pub(crate) const SENTENCES: &[&str] = &["numpy", SAFETENSORS, "torch", TOKENIZERS];
 
 /// Enough to run sentence encoders and language models on text.
-pub(crate) const LANGUAGE_MODELS: &[&str] = &[
-    "numpy",
-    "safetensors==0.8.0",
-    "torch",
-    "tokenizers==0.23.3",
-    "transformers==5.23.0",
-    "gguf==0.19.0",
-    "accelerate",
-];
+pub(crate) const LANGUAGE_MODELS: &[&str] =
+    &["numpy", SAFETENSORS, "torch", TOKENIZERS, TRANSFORMERS, GGUF_READER, "accelerate"];
 
 /// Enough to train a small diffusion transformer on scikit-learn's pictures.
-pub(crate) const DIFFUSION: &[&str] =
-    &["numpy", "safetensors==0.8.0", "torch", "tokenizers==0.23.3", "scikit-learn"];
+pub(crate) const DIFFUSION: &[&str] = &["numpy", SAFETENSORS, "torch", TOKENIZERS, "scikit-learn"];
 
 /// A Python interpreter that has the packages a task needs.
 pub(crate) struct Python {

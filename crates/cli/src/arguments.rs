@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use roundwise_convert::compute::Devices;
 use roundwise_convert::recipe::setting_names;
 use roundwise_convert::rounding::MethodOptions;
 
@@ -45,6 +46,18 @@ const INPUT: &str = "A weight file (.safetensors, .pt, .pth, .bin, .ckpt or .ggu
                      folder that holds one";
 const INPUTS: &str = "Weight files (.safetensors, .pt, .pth, .bin, .ckpt or .gguf), indexes of shards, or folders \
                       that hold one";
+
+/// Help text of `--events`, but where that tells of a search alone.
+const EVENTS: &str = "Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its \
+                      end, stops";
+/// Help text of `--no-provenance`.
+const NO_PROVENANCE: &str = "Do not write into the output's header how it was made";
+/// Help text of `--force` of commands that write one file.
+const FORCE: &str = "Replace an output that exists";
+
+fn device_help() -> String {
+    format!("Where learned rounding is computed: {} [default: auto]", Devices::forms())
+}
 
 /// Parses the name of an input. `-` means standard input elsewhere; a pipe cannot be read at any place, as headers
 /// and tensors are.
@@ -165,8 +178,7 @@ pub(crate) struct MergeOptions {
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Replace an output that exists
-    #[arg(long)]
+    #[arg(long, help = FORCE)]
     pub(crate) force: bool,
     /// Print nothing but errors
     #[arg(short, long)]

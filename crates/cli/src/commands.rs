@@ -12,6 +12,7 @@ pub(crate) mod manual;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod migrate;
+mod places;
 pub(crate) mod plan;
 pub(crate) mod presets;
 pub(crate) mod recipe;
@@ -24,5 +25,6 @@ pub(crate) mod sensitivity;
 pub(crate) mod stats;
 #[cfg(feature = "studio")]
 pub(crate) mod studio;
+mod summary;
 pub(crate) mod trial;
 pub(crate) mod verify;

@@ -1,14 +1,18 @@
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::ProgressBar;
 use roundwise_convert::report::StopFlag;
+use roundwise_convert::tensor_file::unfinished_files;
 
 use crate::console::complain;
+use crate::text::path;
 
 /// Asked by Ctrl-C, SIGTERM, and by programs that read events.
 pub(crate) static STOP: StopFlag = StopFlag::new();
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+static OUTPUTS: Mutex<Vec<PathBuf>> = Mutex::new(vec![]);
 
 /// The work that Ctrl-C interrupts, which decides the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +48,10 @@ impl Work {
     fn stopped(self) -> &'static str {
         match self {
             Work::Search | Work::Tensors => "stopped at once; the same command continues",
-            Work::Joining => "stopped at once; the file is not complete",
+            // Its name has a random part: no later run goes on with it.
+            Work::Joining => {
+                "stopped at once; beside the output a hidden `.partial` file stays, to be removed"
+            }
             Work::Looking => "stopped at once",
             Work::Studio => "stopped at once; what is finished is kept",
         }
@@ -66,6 +73,10 @@ pub(crate) fn listen(work: Work, is_quiet: bool) -> anyhow::Result<()> {
             }
             complain(format_args!("error: {}", work.stopped()));
             // Nothing is cleaned up: an unfinished output and its journal are what the next run continues from.
+            let outputs = OUTPUTS.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(line) = left_behind(&outputs) {
+                complain(format_args!("  {line}"));
+            }
             // 128 and the number of SIGINT, as shells have it.
             std::process::exit(130)
         }
@@ -76,6 +87,22 @@ pub(crate) fn listen(work: Work, is_quiet: bool) -> anyhow::Result<()> {
 /// Remembers the bar that is on the screen, to write above it.
 pub(crate) fn note_bar(bar: &ProgressBar) {
     *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+}
+
+/// Remembers the outputs that are in the making, to name what an end at once leaves of them.
+pub(crate) fn note_outputs(outputs: Vec<PathBuf>) {
+    *OUTPUTS.lock().unwrap_or_else(PoisonError::into_inner) = outputs;
+}
+
+/// Names the unfinished files of outputs; `None` where there are none.
+fn left_behind(outputs: &[PathBuf]) -> Option<String> {
+    let files: Vec<String> = outputs
+        .iter()
+        .flat_map(|output| unfinished_files(output))
+        .map(|file| path(&file))
+        .collect();
+    let files = files.join(" and ");
+    (!files.is_empty()).then(|| format!("until then {files} stay; to give it up, remove them"))
 }
 
 /// Writes a line of its own, although the terminal may have shown `^C` where the bar is.
@@ -89,6 +116,19 @@ fn tell(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_at_once_names_what_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("m.safetensors");
+        assert_eq!(left_behind(std::slice::from_ref(&output)), None);
+        for ending in ["partial", "journal"] {
+            let file = folder.path().join(format!(".m.safetensors.{ending}"));
+            std::fs::write(&file, "").unwrap();
+            let line = left_behind(std::slice::from_ref(&output)).unwrap();
+            assert!(line.contains(&path(&file)), "{line}");
+        }
+    }
 
     #[test]
     fn only_work_that_is_kept_is_said_to_continue() {

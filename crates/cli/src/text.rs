@@ -1,9 +1,10 @@
 //! Numbers and names as people read them.
 
+use std::time::Duration;
+
 use console::measure_text_width;
 use indicatif::{HumanBytes, HumanDuration};
 use roundwise_convert::tensor_file::steers_text;
-use std::time::Duration;
 
 /// Formats a number of bytes: `1.23 GiB`.
 pub(crate) fn bytes(count: u64) -> String {

@@ -1,5 +1,5 @@
 use roundwise_grid::{Bf16, E4m3, E8m0, Grid};
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorSpec};
 
 use crate::layout::Layout;
@@ -24,7 +24,7 @@ impl Layout {
     /// place for one.
     pub fn input_scale(self, scheme: Scheme) -> Option<InputScale> {
         let scheme = scheme.read_as();
-        let is_fp8 = scheme == Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
+        let is_fp8 = scheme == Scheme::FP8;
         match self {
             Layout::CompressedTensors if is_fp8 => Some(InputScale::OfTensor),
             Layout::CompressedTensors if scheme == Scheme::NVFP4 => Some(InputScale::Divisor),

@@ -39,9 +39,12 @@ pub use error::LayoutError;
 pub use input_scale::InputScale;
 pub use layer_shape::LayerShape;
 pub use layout::Layout;
-pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
+pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA, is_marker};
 pub use matmul_precision::MatmulPrecision;
-pub use names::{bias_of, layer_of, layer_of_bias, layer_of_weight, weight_of};
+pub use names::{
+    bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale, layer_of_weight,
+    weight_of,
+};
 pub use opened_by::{opener, opener_of_experts, reads_banks};
 pub use opener::{Opener, OpenerKind, Servers};
 pub use read::defect::Defect;

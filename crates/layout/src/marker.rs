@@ -7,10 +7,19 @@ use roundwise_scheme::{LEVEL_GROUP, Rotation, Scheme, Tiling};
 use serde::{Deserialize, Serialize};
 
 use crate::layer_shape::LayerShape;
+use crate::legacy::{SCALED_FP8, SCALED_FP16};
 use crate::marker::format::{Format, FormatRotation, FormatScales};
 use crate::marker::json::spaced_json;
 use crate::matmul_precision::MatmulPrecision;
 use crate::packing::Packing;
+
+/// The marker of a layer `x` is called `x.comfy_quant`.
+pub(crate) const MARKER_PART: &str = "comfy_quant";
+
+/// Returns whether a tensor of this name says how others are stored: a layer's marker, or that of a whole file.
+pub fn is_marker(name: &str) -> bool {
+    [MARKER_PART, SCALED_FP8, SCALED_FP16].iter().any(|part| name.ends_with(part))
+}
 
 /// Key of the header entry that repeats every layer's marker.
 pub const QUANTIZATION_METADATA: &str = "_quantization_metadata";

@@ -1,4 +1,4 @@
-//! Names of the tensors of a layer `x`: `x.weight` and `x.bias`.
+//! Names of the tensors of a layer `x`: `x.weight`, `x.bias` and `x.input_scale`.
 
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
@@ -6,6 +6,7 @@ const WEIGHT_ENDING: &str = ".weight";
 /// Of compressed-tensors, where a byte or a word holds several codes.
 const PACKED_ENDING: &str = ".weight_packed";
 const BIAS_ENDING: &str = ".bias";
+const INPUT_SCALE_ENDING: &str = ".input_scale";
 
 /// Returns the layer whose weight has this name, packed or not; `None` for any other name.
 pub fn layer_of_weight(name: &str) -> Option<&str> {
@@ -41,4 +42,14 @@ pub fn layer_of_bias(name: &str) -> Option<&str> {
 /// Returns the name of a layer's bias.
 pub fn bias_of(layer: &str) -> String {
     format!("{layer}{BIAS_ENDING}")
+}
+
+/// Returns the layer whose activation scale has this name; `None` for any other name.
+pub fn layer_of_input_scale(name: &str) -> Option<&str> {
+    name.strip_suffix(INPUT_SCALE_ENDING)
+}
+
+/// Returns the name of the activation scale of a layer.
+pub fn input_scale_of(layer: &str) -> String {
+    format!("{layer}{INPUT_SCALE_ENDING}")
 }

@@ -49,12 +49,6 @@ pub struct RoundingReport {
 }
 
 impl RoundingReport {
-    /// Returns `‖E‖ / ‖W‖` of the stored codes.
-    #[must_use]
-    pub fn relative_weight_error(&self) -> f64 {
-        relative(self.stored.weight_error, self.weight_energy)
-    }
-
     /// Returns [`bound_ratio`](Self::bound_ratio) of an objective, where there is a bound.
     pub(crate) fn bound_ratio_of(
         &self,

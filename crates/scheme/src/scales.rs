@@ -78,18 +78,11 @@ pub fn choose_scales(
         return Ok(QuantizedMatrix::nearest(weight, scheme, rule)?.into_scales());
     }
     let weight = &weight.seen_by(scheme);
-    let mut maxima = tile_maxima(weight, scheme.tiling())?;
+    let maxima = tile_maxima(weight, scheme.tiling())?;
     // Weights that share the scale count here and are never read: their largest magnitude is all
     // that a scale needs.
     let largest = absmax(&maxima).max(weight.shared_absmax());
-    if scheme.tiling() == Tiling::Tensor {
-        maxima.fill(largest);
-    }
-    let mut scales = scheme.storage().choose(scheme.grid(), maxima, largest);
-    if rule == ScaleRule::Mse {
-        search_scales(weight, scheme, &mut scales);
-    }
-    Ok(scales)
+    Ok(scales_of_maxima(weight, scheme, rule, maxima, largest))
 }
 
 /// Returns the largest magnitude of a weight, as its scheme sees it.
@@ -108,15 +101,28 @@ pub(crate) fn choose_band_scales(
     largest: f32,
 ) -> Result<Scales, SchemeError> {
     let rows = &rows.seen_by(scheme);
-    let mut maxima = tile_maxima(rows, scheme.tiling())?;
+    let maxima = tile_maxima(rows, scheme.tiling())?;
+    Ok(scales_of_maxima(rows, scheme, rule, maxima, largest))
+}
+
+/// Turns the largest magnitudes of tiles into scales, and searches near them where the rule says so.
+///
+/// - `largest`: of the whole matrix, of which `weight` may be some rows
+fn scales_of_maxima(
+    weight: &Weight<'_>,
+    scheme: Scheme,
+    rule: ScaleRule,
+    mut maxima: Vec<f32>,
+    largest: f32,
+) -> Scales {
     if scheme.tiling() == Tiling::Tensor {
         maxima.fill(largest);
     }
     let mut scales = scheme.storage().choose(scheme.grid(), maxima, largest);
     if rule == ScaleRule::Mse {
-        search_scales(rows, scheme, &mut scales);
+        search_scales(weight, scheme, &mut scales);
     }
-    Ok(scales)
+    scales
 }
 
 /// Tiles narrower than this are measured together: a call per tile would cost more than its

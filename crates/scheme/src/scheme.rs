@@ -20,6 +20,9 @@ pub struct Scheme {
 }
 
 impl Scheme {
+    /// E4M3 codes with one F32 scale, which most programs mean by FP8.
+    pub const FP8: Scheme = Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
+
     /// MXFP8: E4M3 codes, one power of two per 32 weights of a row.
     ///
     /// # Source

@@ -114,32 +114,26 @@ impl LayerHeaders {
     /// # Errors
     /// The first part that is missing or of another shape.
     pub(crate) fn check(&self, shape: &LayerShape) -> Result<(), Kind> {
-        self.require("second_moment")?;
+        self.require(Moment::Inputs.diagonal_name())?;
         self.has_shape(MEAN, Dtype::F32, &[shape.columns])?;
         self.has_shape(LARGEST, Dtype::F32, &[1])?;
         for moment in Moment::ALL {
             self.check_moment(moment, shape)?;
         }
-        if self.get("covariance").is_some() && self.get(MEAN).is_none() {
+        if self.get(Moment::Inputs.whole_name()).is_some() && self.get(MEAN).is_none() {
             return Err(Kind::CovarianceWithoutMean);
         }
         self.has_shape(GRADIENT_COUNT, Dtype::I64, &[1])?;
         self.has_shape(GRADIENT_MEAN_SQUARE, Dtype::F32, &[1])?;
         // Whatever is of gradients comes with their count and mean square.
-        if [
-            GRADIENT_COUNT,
-            GRADIENT_MEAN_SQUARE,
-            "weighted_second_moment",
-            "gradient_second_moment",
-        ]
-        .iter()
-        .any(|part| self.get(part).is_some())
-        {
+        let [weighted, outputs] = [Moment::Weighted, Moment::Outputs].map(Moment::diagonal_name);
+        let of_gradients = [GRADIENT_COUNT, GRADIENT_MEAN_SQUARE, weighted, outputs];
+        if of_gradients.iter().any(|part| self.get(part).is_some()) {
             self.require(GRADIENT_COUNT)?;
             self.require(GRADIENT_MEAN_SQUARE)?;
         }
         if let Some(rows) = self.get(MIXED_ROWS) {
-            self.require("mixed_second_moment")?;
+            self.require(Moment::Mixed.diagonal_name())?;
             let ranges = rows.shape.first().copied().unwrap_or(0);
             self.has_shape(MIXED_ROWS, Dtype::I64, &[ranges, 2])?;
         }

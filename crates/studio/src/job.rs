@@ -190,6 +190,9 @@ impl Job {
     pub(crate) fn summary(&self, recipe: &std::path::Path) -> Value {
         let Record { order, state, .. } = &self.record;
         let command = words_of(order, recipe);
+        // Checked, for the default depends on the program; what cannot be checked any more was a recipe of another version.
+        let checked = order.recipe.clone().check();
+        let scheme = checked.map_or_else(|_| String::new(), |checked| checked.scheme().to_string());
         let lossy = |path: &std::path::Path| path.to_string_lossy().into_owned();
         json!({
             "id": self.record.id.to_string(),
@@ -197,7 +200,7 @@ impl Job {
             "input": lossy(&order.input),
             "output": lossy(&order.output),
             "method": order.recipe.method.as_deref().unwrap_or("nearest"),
-            "scheme": order.recipe.scheme.as_deref().unwrap_or("fp8"),
+            "scheme": scheme,
             "recipe": order.recipe,
             "run": order.run,
             "replace": order.replace,

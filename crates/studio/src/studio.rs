@@ -253,7 +253,7 @@ impl Shared {
     fn begin_work(self: &Arc<Self>, id: u64) -> Result<Worker, Failure> {
         let room = {
             let ledger = locked(&self.ledger);
-            ledger.queue.get(id).and_then(|job| routes::jobs::too_little_room(&job.record))
+            ledger.queue.get(id).and_then(|job| routes::new_job::too_little_room(&job.record))
         };
         if let Some(refusal) = room {
             let (kind, message, help) = refusal.parts();

@@ -1,3 +1,5 @@
+mod help;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -6,6 +8,7 @@ use std::path::Path;
 use thiserror::Error as ThisError;
 
 use crate::Dtype;
+use crate::printable::{listed, printable};
 
 /// The reason why a tensor file could not be read or written: where (path, tensor) around what
 /// ([`Self::kind`]).
@@ -46,7 +49,7 @@ impl TensorFileError {
 
     /// Returns what helps, where that is not obvious from the problem.
     pub fn help(&self) -> Option<Cow<'static, str>> {
-        self.kind.help(&self.path)
+        help::help(&self.kind, &self.path)
     }
 }
 
@@ -259,192 +262,4 @@ impl TensorFileErrorKind {
             _ => None,
         }
     }
-
-    /// Returns what to do about it, where that is not obvious from the message.
-    fn help(&self, path: &Path) -> Option<Cow<'static, str>> {
-        match self {
-            Self::FolderAmbiguous { names, .. } => Some(Cow::Owned(name_one(path, names))),
-            Self::FolderOfModels { folders } => {
-                // One model of a pipeline has to be named; people mostly mean the denoiser.
-                let is_denoiser = |name: &&String| ["transformer", "unet"].contains(&name.as_str());
-                let first = folders.iter().find(is_denoiser).or(folders.first())?;
-                let example = path.join(first);
-                let example = printable(&example.to_string_lossy());
-                Some(Cow::Owned(format!("name the folder of one model, such as {example}")))
-            }
-            other => other.fixed_help().map(Cow::Borrowed),
-        }
-    }
-
-    fn fixed_help(&self) -> Option<&'static str> {
-        match self {
-            Self::OffsetsPastEnd { .. } | Self::Truncated { .. } | Self::HeaderPastEnd { .. } => {
-                Some("the file is cut short or still being written; fetch it again")
-            }
-            Self::NotSafetensors { looks_like: GIT_LFS }
-            | Self::NotIndex { looks_like: GIT_LFS } => Some("fetch the real file: `git lfs pull`"),
-            Self::NotSafetensors { looks_like: TEXT } => Some(
-                "name the weight file; where this is called so, its download was refused: fetch it again",
-            ),
-            Self::NotSafetensors { looks_like: PICTURE } => {
-                Some("a picture holds no weights; name the weight file")
-            }
-            Self::NotIndex { looks_like: REPORT | CONFIGURATION } => {
-                Some("name the weight file, or the folder that it lies in")
-            }
-            Self::NotSafetensors { looks_like: WEB_PAGE } => Some(
-                "its download was refused, or needs a login or a direct link; fetch the file itself",
-            ),
-            Self::NotSafetensors { looks_like: ARCHIVE } => Some("unpack it first"),
-            Self::TooShort { .. } => {
-                Some("the file is empty, cut short or still being written; fetch it again")
-            }
-            Self::HeaderStart { .. } => {
-                Some("the file is damaged, or no safetensors at all; fetch it again")
-            }
-            Self::FolderWithoutTensors => {
-                Some("weight files end in .safetensors, .bin, .pt, .pth, .ckpt or .gguf")
-            }
-            Self::Zip { .. } => {
-                Some("fetch it again; where it is an archive of something else, unpack it first")
-            }
-            Self::Gguf { .. } => Some("the file is damaged or cut short; fetch it again"),
-            Self::HeaderTooLong { .. } => {
-                Some("no safetensors file has such a header; this is something else, or damaged")
-            }
-            Self::TrailingBytes { .. } => Some("a repaired copy would end with the last tensor"),
-            Self::MetadataValue { .. } => Some("a repaired copy would have it as a string"),
-            Self::TensorCall { .. } => Some(
-                "load the file with the library that wrote it and save plain tensors as safetensors",
-            ),
-            Self::StridesOverlap { .. } => Some("save it with `.contiguous()`"),
-            Self::NoStateDict { .. } => Some(
-                "nothing was run; where you trust the file, load it with PyTorch and save the model's `state_dict()` as safetensors",
-            ),
-            Self::StateDictAmbiguous { .. } => {
-                Some("load the file with PyTorch and save the one that is meant as safetensors")
-            }
-            Self::GgufType { name: "NVFP4", .. } => Some("start from the original weights"),
-            Self::GgufType { .. } => Some(
-                "`llama-quantize --allow-requantize IN.gguf OUT.gguf F16` (llama.cpp) writes types that are read",
-            ),
-            Self::GgufPart { .. } => {
-                Some("`llama-gguf-split --merge FIRST-PART.gguf WHOLE.gguf` (llama.cpp) joins them")
-            }
-            Self::NotInShard { .. } => {
-                Some("fetch that shard and the index again: they are not of one model")
-            }
-            Self::InTwoShards { .. } => Some(
-                "name the shard that counts in the index's `weight_map`, or remove the other one",
-            ),
-            Self::IndexDuplicate => Some("remove one of the two from the index's `weight_map`"),
-            Self::IndexJson { .. } | Self::IndexEmpty | Self::NotIndex { .. } => {
-                Some("fetch the index again")
-            }
-            Self::NotSafetensors { .. } => Some("convert it to safetensors first"),
-            Self::ShardMissing { .. } => Some("fetch every file that the index names"),
-            Self::ShardsMissing { .. } => {
-                Some("fetch them; to read one shard alone, name its file")
-            }
-            Self::DuplicateTensor => Some("leave one of the two out, and save the file anew"),
-            Self::DuplicateMetadata { .. }
-            | Self::HeaderJson { .. }
-            | Self::HeaderUtf8 { .. }
-            | Self::UnknownDtype { .. }
-            | Self::TooManyDimensions { .. }
-            | Self::ShapeOverflow { .. }
-            | Self::FractionalBytes { .. }
-            | Self::DataLength { .. }
-            | Self::OffsetsReversed { .. }
-            | Self::Overlap { .. }
-            | Self::Hole { .. } => Some(
-                "no safetensors library writes such a header: the file is damaged, or its writer is wrong; fetch it again, or save the model anew",
-            ),
-            Self::FolderNotSynced { .. } => {
-                Some("after a power failure it may be gone; the command `sync` makes sure of it")
-            }
-            Self::Busy => Some("wait for it, or name another output"),
-            Self::UnfinishedChanged => Some("start over without it"),
-            Self::Damaged => Some("memory or disk of this machine may be failing"),
-            Self::LinkLeaves { .. } => Some("remove it, or put the file itself in its place"),
-            Self::SideFileTooLong { .. } => Some("move it out of the folder"),
-            Self::NotFolder => Some("shards are written into a folder; name another one"),
-            Self::FolderNotEmpty => {
-                Some("name another folder, or remove it: folders are never replaced")
-            }
-            Self::Exists => Some("name another file, or allow it to be replaced"),
-            _ => None,
-        }
-    }
-}
-
-/// Name of a text in messages.
-pub(crate) const TEXT: &str = "a text file";
-
-/// Name of a picture in messages.
-pub(crate) const PICTURE: &str = "a picture";
-
-/// Name of what `--report` writes in messages.
-pub(crate) const REPORT: &str = "a report of a conversion";
-
-/// Name of a model's `config.json` in messages.
-pub(crate) const CONFIGURATION: &str = "a configuration";
-
-/// Name of an HTML file in messages.
-pub(crate) const WEB_PAGE: &str = "a web page";
-
-/// Name of a packed file in messages.
-pub(crate) const ARCHIVE: &str = "a packed archive";
-
-/// Name of a Git LFS pointer in messages.
-pub(crate) const GIT_LFS: &str = "a Git LFS pointer";
-
-/// Returns whether a character does something else than to be seen: controls, marks that reorder the line that they are
-/// shown in, separators of lines, and what has no width.
-pub fn steers_text(char: char) -> bool {
-    char.is_control()
-        || matches!(char,
-            '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Makes untrusted text fit to be shown on a terminal: no [characters that steer](steers_text), at most 300 characters.
-pub fn printable(text: &str) -> String {
-    const LIMIT_CHARS: usize = 300;
-    let mut shown = String::new();
-    for char in text.chars().take(LIMIT_CHARS) {
-        match char {
-            char if steers_text(char) => shown.extend(char.escape_default()),
-            char => shown.push(char),
-        }
-    }
-    if text.chars().nth(LIMIT_CHARS).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// Returns which of the candidates in a folder is likely meant: the one whose name the others begin
-/// with, since outputs are named after their input.
-fn name_one(folder: &Path, names: &[String]) -> String {
-    let base = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-    let is_first = |name: &&String| names.iter().all(|other| other.starts_with(&base(name)));
-    let original = names.iter().filter(|name| !name.ends_with(".json")).find(is_first);
-    match original {
-        Some(name) => format!(
-            "name the file that is meant, such as {}; outputs are better off in another folder",
-            printable(&folder.join(name).to_string_lossy())
-        ),
-        None => "name the file that is meant; shards need their index file".to_owned(),
-    }
-}
-
-/// Lists the first few names, fit to be shown.
-pub(crate) fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let mut list: Vec<String> = names.iter().take(SHOWN).map(|name| printable(name)).collect();
-    if names.len() > SHOWN {
-        list.push("…".into());
-    }
-    list.join(", ")
 }

@@ -26,8 +26,12 @@ pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
     Ok(if is_json { Located::Index(path.to_owned()) } else { Located::Single(path.to_owned()) })
 }
 
-/// Endings of weight files that are no safetensors.
-const OTHERS: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".gguf"];
+/// Endings of the names of weight files that are read.
+pub const WEIGHT_ENDINGS: [&str; 6] = [".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".gguf"];
+
+fn is_weights(name: &str) -> bool {
+    WEIGHT_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
 
 /// Returns whether a training run leaves files of this name beside its model, which are no models.
 fn is_of_training(name: &str) -> bool {
@@ -56,7 +60,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
             indexes.push((name, entry.path()));
         } else if name.ends_with(".safetensors") {
             singles.push((name, entry.path()));
-        } else if OTHERS.iter().any(|ending| name.ends_with(ending)) {
+        } else if is_weights(&name) {
             others.push((name, entry.path()));
         }
     }
@@ -100,9 +104,6 @@ fn all_shards(
 fn folders_with_weights(folder: &Path) -> Vec<String> {
     // A folder that cannot be listed is left out: this only makes the message more useful.
     let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_weights = |name: &str| {
-        name.ends_with(".safetensors") || OTHERS.iter().any(|ending| name.ends_with(ending))
-    };
     // One level deep, as a pipeline of diffusers has its models.
     let inside = list(folder).filter(|entry| {
         let mut files = list(&entry.path());

@@ -178,11 +178,6 @@ impl Manifest {
         !self.files[0].name.is_empty()
     }
 
-    /// Returns the number of tensor files.
-    pub fn file_count(&self) -> usize {
-        self.files.len()
-    }
-
     /// Returns the header JSON of the first file with its padding, without its length.
     pub fn header_bytes(&self) -> &[u8] {
         &self.files[0].header

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::error::listed;
+use crate::printable::listed;
 
 /// A choice that was made when a checkpoint was opened, or something that was passed over then.
 ///

@@ -5,9 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::disk::{folder_of, open_regular, read_exact_at};
-use crate::error::{CONFIGURATION, REPORT, TEXT};
 use crate::header::{HEADER_LIMIT_BYTES, Ignored, Pairs};
-use crate::source_file::other_format;
+use crate::lookalike::{TEXT, recognise_json, recognise_start};
 use crate::{Remark, TensorFileError, TensorFileErrorKind as Kind};
 
 /// A `*.index.json`: which file of the same folder holds which tensor.
@@ -27,8 +26,8 @@ impl ShardIndex {
         let text = read_index(path)?;
         let raw = serde_json::from_slice(&text).map_err(|source| {
             let start = text.first_chunk().copied();
-            let other = start.and_then(other_format).filter(|looks_like| *looks_like != TEXT);
-            match other.or_else(|| other_json(&text)) {
+            let other = start.and_then(recognise_start).filter(|looks_like| *looks_like != TEXT);
+            match other.or_else(|| recognise_json(&text)) {
                 Some(looks_like) => Kind::NotIndex { looks_like }.at(path),
                 None => Kind::IndexJson { source }.at(path),
             }
@@ -157,18 +156,6 @@ impl<'de> Visitor<'de> for IndexVisitor {
         let weight_map = weight_map.ok_or_else(|| A::Error::missing_field("weight_map"))?;
         Ok(RawIndex { weight_map, unknown_keys })
     }
-}
-
-/// Recognises what people most often name in place of an index, by a key that only it has.
-fn other_json(text: &[u8]) -> Option<&'static str> {
-    const KEYS: [(&str, &str); 4] = [
-        ("report_version", REPORT),
-        ("model_type", CONFIGURATION),
-        ("architectures", CONFIGURATION),
-        ("_class_name", CONFIGURATION),
-    ];
-    let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text).ok()?;
-    KEYS.iter().find(|(key, _)| json.contains_key(*key)).map(|(_, what)| *what)
 }
 
 fn read_index(path: &Path) -> Result<Vec<u8>, TensorFileError> {

@@ -1,22 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::disk::{folder_of, open_regular};
+use crate::locate::WEIGHT_ENDINGS;
 use crate::{Checkpoint, TensorFileError, TensorFileErrorKind as Kind};
 
-/// Endings of files that hold weights, in any container.
-const WEIGHTS: [&str; 11] = [
-    ".safetensors",
-    ".index.json",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".gguf",
-    ".onnx",
-    ".onnx_data",
-    ".h5",
-    ".msgpack",
-];
+/// Endings of an index, and of weight files that are not read.
+const OTHER_WEIGHTS: [&str; 5] = [".index.json", ".onnx", ".onnx_data", ".h5", ".msgpack"];
 
 /// What lies beside a model that was downloaded and is no part of it.
 const OF_DOWNLOADS: [&str; 5] = [".cache", ".git", ".gitattributes", ".gitignore", ".DS_Store"];
@@ -37,7 +26,8 @@ impl Checkpoint {
         let mut paths = vec![];
         for path in list(&folder)? {
             let name = name_of(&path);
-            let is_weight = WEIGHTS.iter().any(|ending| name.ends_with(ending));
+            let mut weights = WEIGHT_ENDINGS.iter().chain(&OTHER_WEIGHTS);
+            let is_weight = weights.any(|ending| name.ends_with(ending));
             // Links to folders are folders here, and are passed over like them.
             if !is_weight && !name.starts_with('.') && !path.is_dir() {
                 check(&folder, &path)?;

@@ -2,8 +2,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{open_regular, read_exact_at, stamp};
-use crate::error::{ARCHIVE, GIT_LFS, PICTURE, TEXT, WEB_PAGE};
 use crate::header::{HEADER_LIMIT_BYTES, RawHeader};
+use crate::lookalike::recognise_start;
 use crate::tiling::DataRegion;
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
@@ -94,7 +94,7 @@ fn read_header(file: &File, file_bytes: u64) -> Result<Vec<u8>, Kind> {
     if header_bytes > HEADER_LIMIT_BYTES {
         // The message says what the file is, where its first bytes are known; otherwise it gives the
         // length that they stand for.
-        return Err(match other_format(length) {
+        return Err(match recognise_start(length) {
             Some(looks_like) => Kind::NotSafetensors { looks_like },
             None => Kind::HeaderTooLong { found: header_bytes, limit: HEADER_LIMIT_BYTES },
         });
@@ -116,27 +116,4 @@ fn parse_header(header: &[u8]) -> Result<RawHeader, Kind> {
     }
     let text = std::str::from_utf8(header).map_err(|source| Kind::HeaderUtf8 { source })?;
     serde_json::from_str(text).map_err(|source| Kind::HeaderJson { source })
-}
-
-/// Recognises, from the first bytes, the files that people most often have instead of safetensors.
-pub(crate) fn other_format(start: [u8; 8]) -> Option<&'static str> {
-    match &start {
-        [0x80, 2..=5, ..] => Some("a Python pickle without tensors"),
-        b"version " => Some(GIT_LFS),
-        [b'<', b'!' | b'h' | b'H' | b'?', ..] => Some(WEB_PAGE),
-        [0x37, 0x7a, 0xbc, 0xaf, ..] | [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Some(ARCHIVE)
-        }
-        [b'R', b'a', b'r', b'!', ..] => Some(ARCHIVE),
-        [0x89, b'H', b'D', b'F', ..] => Some("HDF5"),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some("an array of NumPy"),
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => Some(PICTURE),
-        // A message of protocol buffers: the version, then the name of the program that wrote it.
-        [0x08, 1..=20, 0x12, ..] => Some("an ONNX model"),
-        // As a length these eight bytes would be far past the limit.
-        text if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
-            Some(TEXT)
-        }
-        _ => None,
-    }
 }

@@ -52,3 +52,10 @@ impl UnfinishedFile {
         Ok((self.journal.records, journal))
     }
 }
+
+/// Returns the hidden files beside `target` that a run towards it writes to and has not taken away: the
+/// unfinished file and its journal. A later run finds them by these names.
+pub fn unfinished_files(target: &Path) -> Vec<PathBuf> {
+    let is_there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
+    [partial_path(target), journal_path(target)].into_iter().filter(is_there).collect()
+}

@@ -8,7 +8,10 @@ use roundwise_convert::scheme::Scheme;
 
 use super::part::parse_part;
 use super::size::parse_size;
-use super::{BudgetFlags, INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions, input};
+use super::{
+    BudgetFlags, EVENTS, INPUTS, RecipeOptions, RunOptions, StatisticsFlags, WriteOptions,
+    device_help, input,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertOptions {
@@ -43,9 +46,7 @@ pub(crate) struct ConvertOptions {
     pub(crate) extract_error_lora: Option<NonZeroUsize>,
     #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Devices>,
-    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
-    /// stops
-    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    #[arg(long, help = EVENTS, conflicts_with_all = ["json", "quiet"])]
     pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
@@ -85,8 +86,4 @@ impl ConvertOptions {
     pub(crate) fn limits(&self) -> Limits {
         Limits { memory_bytes: self.memory_limit, ..self.write.limits() }
     }
-}
-
-fn device_help() -> String {
-    format!("Where learned rounding is computed: {} [default: auto]", Devices::forms())
 }

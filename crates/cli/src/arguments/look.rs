@@ -4,7 +4,7 @@ use clap::Args;
 use roundwise_convert::compute::Devices;
 
 use super::size::parse_size;
-use super::{BudgetFlags, INPUT, RecipeOptions, RunOptions, StatisticsFlags, input};
+use super::{BudgetFlags, EVENTS, INPUT, RecipeOptions, RunOptions, StatisticsFlags, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanOptions {
@@ -57,9 +57,7 @@ pub(crate) struct TryOptions {
     pub(crate) shard_size: Option<u64>,
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<Devices>,
-    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
-    /// stops
-    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    #[arg(long, help = EVENTS, conflicts_with_all = ["json", "quiet"])]
     pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,
@@ -80,9 +78,7 @@ pub(crate) struct VerifyOptions {
     /// Let biases of converted layers differ, as `--bias-correction` makes them
     #[arg(long)]
     pub(crate) corrected_biases: bool,
-    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
-    /// stops
-    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    #[arg(long, help = EVENTS, conflicts_with_all = ["json", "quiet"])]
     pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,

@@ -5,7 +5,7 @@ use roundwise_convert::RecipeFile;
 use roundwise_convert::source::StatisticsFile;
 use roundwise_convert::tensor_file::read_text;
 
-use super::INPUT;
+use super::{INPUT, NO_PROVENANCE};
 use crate::outcome::BadUsage;
 use crate::typed::Typed;
 
@@ -35,8 +35,7 @@ pub(crate) struct RecipeImportOptions {
 pub(crate) struct RecipeOptions {
     #[command(flatten)]
     flags: RecipeFile,
-    /// Do not write into the output's header how it was made
-    #[arg(long)]
+    #[arg(long, help = NO_PROVENANCE)]
     no_provenance: bool,
     /// Recipe in TOML, with keys such as scheme, keep and rules, or a layer-config in JSON; flags
     /// override it, lists are joined

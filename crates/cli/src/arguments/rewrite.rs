@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
+use roundwise_convert::recipe::help::{self, choices};
 use roundwise_convert::recipe::{PlainDtype, Program};
 
-use super::{INPUT, RunOptions, StatisticsFlags, WriteOptions, input};
-use roundwise_convert::recipe::help::{self, choices};
+use super::{EVENTS, INPUT, NO_PROVENANCE, RunOptions, StatisticsFlags, WriteOptions, input};
 
 /// Flags of commands that turn one file into another without changing its weights.
 #[derive(Debug, Args)]
@@ -16,12 +16,9 @@ pub(crate) struct RewriteOptions {
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) write: WriteOptions,
-    /// Do not write into the output's header how it was made
-    #[arg(long)]
+    #[arg(long, help = NO_PROVENANCE)]
     pub(crate) no_provenance: bool,
-    /// Write what happens as lines of JSON, for programs; a line `stop` on standard input, or its end,
-    /// stops
-    #[arg(long, conflicts_with_all = ["json", "quiet"])]
+    #[arg(long, help = EVENTS, conflicts_with_all = ["json", "quiet"])]
     pub(crate) events: bool,
     #[command(flatten)]
     pub(crate) run: RunOptions,

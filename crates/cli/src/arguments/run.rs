@@ -20,9 +20,7 @@ pub(crate) struct RunOptions {
 impl RunOptions {
     /// Returns the number of tensors in flight at once.
     pub(crate) fn threads(&self) -> NonZeroUsize {
-        self.threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
+        RunFile { threads: self.threads, ..RunFile::default() }.threads()
     }
 }
 

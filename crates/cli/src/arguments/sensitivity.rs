@@ -5,7 +5,7 @@ use roundwise_convert::compute::Devices;
 use roundwise_convert::scheme::Scheme;
 
 use super::budget::parse_scheme;
-use super::{INPUT, RecipeOptions, RunOptions, StatisticsFlags, input};
+use super::{INPUT, RecipeOptions, RunOptions, StatisticsFlags, device_help, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct SensitivityOptions {
@@ -17,8 +17,7 @@ pub(crate) struct SensitivityOptions {
     /// File that keeps what was measured [default: beside the input]
     #[arg(long, value_name = "FILE")]
     pub(crate) sensitivity: Option<PathBuf>,
-    /// Where learned rounding is computed [default: auto]
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", help = device_help())]
     pub(crate) device: Option<Devices>,
     #[command(flatten)]
     pub(crate) statistics: StatisticsFlags,

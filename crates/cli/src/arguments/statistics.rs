@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use roundwise_convert::source::StatisticsFile;
 
+use super::FORCE;
+
 /// Statistics of real inputs.
 #[derive(Debug, Args)]
 pub(crate) struct StatisticsFlags {
@@ -49,7 +51,6 @@ pub(crate) struct StatsMergeOptions {
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Replace an output that exists
-    #[arg(long)]
+    #[arg(long, help = FORCE)]
     pub(crate) force: bool,
 }

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::FORCE;
+
 #[derive(Debug, Args)]
 pub(crate) struct StudioOptions {
     /// Weight file or folder that the page begins with [default: where it was left]
@@ -30,7 +32,6 @@ pub(crate) struct ReportOptions {
     /// File to write, one page that opens offline [default: beside the first report, `.html`]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Replace an output that exists
-    #[arg(long)]
+    #[arg(long, help = FORCE)]
     pub(crate) force: bool,
 }

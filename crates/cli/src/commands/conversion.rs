@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::arguments::RunOptions;
 use crate::events::Events;
 use crate::progress::Progress;
+use crate::stop;
 use crate::typed::Typed;
 
 /// Reports of one input.
@@ -43,6 +44,7 @@ pub(super) fn carry_out(
 ) -> anyhow::Result<Vec<Report>> {
     // `convert` takes the jobs along.
     let jobs: Vec<Job> = prepared.jobs().cloned().collect();
+    stop::note_outputs(jobs.iter().map(|job| job.output.clone()).collect());
     let result = match events {
         Some(events) => prepared.convert(events),
         None => {

@@ -1,5 +1,4 @@
-pub(super) mod jobs;
-pub(super) mod summary;
+mod jobs;
 
 use std::num::NonZeroUsize;
 
@@ -11,6 +10,7 @@ use roundwise_convert::{ConvertError, Job, Prepared, RecipeFile, Report};
 use self::jobs::{Group, groups, refuse_places};
 use super::budget;
 use super::conversion::{Reports, carry_out};
+use super::summary;
 use crate::arguments::ConvertOptions;
 use crate::console::{ReaderGone, print_error, print_json, tell};
 use crate::events::{Events, tell_done, telling};

@@ -43,6 +43,14 @@ fn describe(inspection: &Inspection) -> String {
         text += &format!("  because of `{}`\n", plain(key));
     }
     text += &describe_kind(inspection);
+    text += &describe_contents(inspection);
+    text += &format!("opened by: {}\n", inspection.opened_by.join("; "));
+    text += &describe_header(inspection);
+    text + &describe_findings(&inspection.findings)
+}
+
+/// Describes dtypes, layers in codes, and expert banks.
+fn describe_contents(inspection: &Inspection) -> String {
     let mut dtypes = Table::new(&["dtype", "tensors", "elements", "size"]);
     for count in &inspection.dtypes {
         dtypes.row(vec![
@@ -52,7 +60,7 @@ fn describe(inspection: &Inspection) -> String {
             bytes(count.bytes),
         ]);
     }
-    text += &dtypes.render(width());
+    let mut text = dtypes.render(width());
     for count in inspection.dtypes.iter().filter(|count| count.is_decoded) {
         text += &format!("  {} is decoded to F32 on reading\n", count.dtype);
     }
@@ -76,7 +84,12 @@ fn describe(inspection: &Inspection) -> String {
             banks.percent(),
         );
     }
-    text += &format!("opened by: {}\n", inspection.opened_by.join("; "));
+    text
+}
+
+/// Describes what the header tells: how the file was made, and its other entries.
+fn describe_header(inspection: &Inspection) -> String {
+    let mut text = String::new();
     if let Some(made) = &inspection.provenance {
         text += &format!("made by: roundwise {}\n", plain(&made.version));
         for hash in &made.input_blake3 {
@@ -93,7 +106,7 @@ fn describe(inspection: &Inspection) -> String {
     for (key, value) in &inspection.metadata {
         text += &format!("header `{}`: {}\n", plain(key), plain(value));
     }
-    text + &describe_findings(&inspection.findings)
+    text
 }
 
 /// Describes the kind of the file where the model's name does not tell it, and why it is not

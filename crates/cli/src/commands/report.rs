@@ -8,7 +8,7 @@ use roundwise_convert::tensor_file::{
 use roundwise_studio::report_page;
 
 use crate::arguments::{ReportOptions, overwrite};
-use crate::commands::convert::jobs::refuse_weights;
+use crate::commands::places::refuse_weights;
 use crate::console::print;
 use crate::outcome::BadUsage;
 use crate::text::path;

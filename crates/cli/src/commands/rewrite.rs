@@ -5,8 +5,11 @@ use roundwise_convert::source::StatisticsFile;
 use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile};
 
 use super::conversion::carry_out;
+use super::places::{
+    refuse_other_container, refuse_standard_output, refuse_weights, report_target,
+};
+use super::summary;
 use crate::arguments::RewriteOptions;
-use crate::commands::convert::{jobs, summary};
 use crate::console::{print_json, tell};
 use crate::events::{Events, tell_done, telling};
 use crate::stop::{self, Work};
@@ -55,11 +58,11 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
         None => options.input.canonicalize().unwrap_or_else(|_| options.input.clone()),
     };
     for named in options.output.iter().chain(&options.write.report) {
-        jobs::refuse_standard_output(named)?;
+        refuse_standard_output(named)?;
     }
-    options.output.iter().try_for_each(|output| jobs::refuse_other_container(output))?;
+    options.output.iter().try_for_each(|output| refuse_other_container(output))?;
     let report = options.write.report.iter();
-    report.into_iter().try_for_each(|report| jobs::refuse_weights(report, "the report"))?;
+    report.into_iter().try_for_each(|report| refuse_weights(report, "the report"))?;
     let limits = options.write.limits();
     let limits = limits.for_rewriting(&recipe, &options.input, options.output.as_deref());
     let default = || default_output(&input, &recipe, limits);
@@ -72,7 +75,7 @@ fn refuse_places(options: &RewriteOptions, job: &Job) -> Result<(), ConvertError
     let output = Target::output(job, "the output");
     output.check_folder()?;
     output.check()?;
-    let Some(report) = jobs::report_target(&options.write) else { return Ok(()) };
+    let Some(report) = report_target(&options.write) else { return Ok(()) };
     check_apart(&[output, report.clone()], std::slice::from_ref(&options.input))?;
     report.check_folder()?;
     report.check()

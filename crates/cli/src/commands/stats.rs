@@ -117,8 +117,8 @@ fn warn_of_few_samples(layers: &[LayerSummary]) -> String {
     let few: Vec<&LayerSummary> = layers.iter().filter(|layer| layer.has_few_samples()).collect();
     let Some(worst) = few.iter().min_by_key(|layer| layer.samples) else { return String::new() };
     format!(
-        "warning: {} saw fewer samples than it has columns (`{}`: {} of {}): collect more, or \
-         what is learned fits the samples\n",
+        "warning: {} with fewer samples than columns (`{}`: {} of {}): collect more, or what is \
+         learned fits the samples\n",
         counted(few.len(), "layer"),
         plain(&worst.shape.module),
         worst.samples,

@@ -92,7 +92,6 @@ impl SshConnection {
 
 #[cfg(test)]
 mod tests {
-
     use clap::Parser;
     use roundwise_convert::RecipeFile;
     use roundwise_convert::rounding::{MethodOptions, SettingRange};

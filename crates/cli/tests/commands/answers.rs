@@ -29,14 +29,22 @@ fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// First column of a table of `docs/report.md`, from the heading on.
+/// Keys in the first column of a table of `docs/report.md`, from the heading on; `KEY.*` stands for those that the
+/// report has below that key.
 fn documented(heading: &str) -> BTreeSet<String> {
     let text = include_str!("../../../../docs/report.md");
     let lines = text.lines().skip_while(|line| *line != format!("## {heading}"));
     let section = lines.skip(1).take_while(|line| !line.starts_with("## "));
-    section
-        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()))
-        .collect()
+    let cells = section.filter(|line| line.starts_with("| `"));
+    let cells = cells.filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let keys = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    keys.flat_map(|key| match key.strip_suffix('*') {
+        Some(above) => {
+            documented("Report").into_iter().filter(|key| key.starts_with(above)).collect()
+        }
+        None => vec![key.to_owned()],
+    })
+    .collect()
 }
 
 #[track_caller]

@@ -1,9 +1,7 @@
-use std::collections::BTreeSet;
-
 use half::bf16;
 use roundwise_layout::{
-    ForeignLayer, LayoutError, QUANTIZATION_METADATA, StoredLayer, bias_of, layer_of,
-    layer_of_bias, layer_of_weight, weight_of,
+    ForeignLayer, LayoutError, StoredLayer, bias_of, layer_of, layer_of_bias, layer_of_input_scale,
+    layer_of_weight, weight_of,
 };
 use roundwise_scheme::{FloatDtype, GridKind, QuantizedMatrix, Scheme, Weight, measure};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
@@ -13,9 +11,7 @@ use crate::inspect::codes::{self, Judged};
 use crate::inspect::outputs::Outputs;
 use crate::inspect::verification::{Biases, Finding, LayerError};
 use crate::model::Preset;
-use crate::recipe::PlainDtype;
-use crate::recipe::edit::PROVENANCE_KEY;
-use crate::recipe::{Setting, Text};
+use crate::recipe::{PlainDtype, Setting, Text};
 use crate::source::experts::bank_shape;
 use crate::source::numbers::{float_dtype, matrix_shape, widened};
 use crate::source::{LoadedWeight, Source};
@@ -51,112 +47,13 @@ fn is_narrowed(before: Dtype, after: Dtype) -> bool {
 }
 
 impl Comparison {
-    /// Finds everything that is wrong without reading any weight.
-    pub(super) fn structure(&self) -> Vec<Finding> {
-        let stored = &self.converted.stored;
-        // An orphan that the original has too is not the conversion's doing.
-        let known = &self.original.stored.orphans;
-        let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
-        let mut findings: Vec<Finding> =
-            stored.defects.iter().chain(orphans).map(Finding::from).collect();
-        findings.extend(stored.one_sided_markers().iter().map(Finding::from));
-        findings.extend(self.unreadable_dtypes());
-        findings.extend(self.unexpected_tensors());
-        findings.extend(self.lost_metadata());
-        findings.extend(self.invented_input_scales());
-        findings.extend(self.lost_precision());
-        // Loaders look at the same names and shapes: what is recognised as another model is loaded
-        // as one.
-        let [before, after] =
-            [&self.original, &self.converted].map(|source| source.subject().detected.main.title);
-        if before != after {
-            findings
-                .push(finding("", format!("is recognised as {after}, the original as {before}")));
-        }
-        findings
-    }
-
-    /// Finds tensors that got a dtype that ComfyUI's own header parser fails on.
-    fn unreadable_dtypes(&self) -> impl Iterator<Item = Finding> {
-        let tensors = self.converted.checkpoint.tensors().iter();
-        let is_new = |header: &&TensorHeader| {
-            let before = self.original.checkpoint.get(&header.name);
-            before.is_none_or(|before| before.dtype != header.dtype)
-        };
-        let unread = tensors.filter(|header| matches!(header.dtype, Dtype::F8E8M0 | Dtype::F4));
-        unread.filter(is_new).map(|header| {
-            finding(&header.name, format!("ComfyUI does not read dtype {}", header.dtype.name()))
-        })
-    }
-
-    fn unexpected_tensors(&self) -> impl Iterator<Item = Finding> {
-        let tensors = self.converted.checkpoint.tensors().iter();
-        tensors
-            .filter(|header| {
-                !self.converted.stored.side_tensors.contains_key(&header.name)
-                    && self.original.checkpoint.get(&header.name).is_none()
-                    && !self.original.stored.layers.contains_key(layer_of(&header.name))
-                    && !self.stands_for_a_weight(header)
-            })
-            .map(|header| finding(&header.name, "is not in the original"))
-    }
-
-    /// Returns whether a tensor holds the packed codes of a weight of the original.
-    fn stands_for_a_weight(&self, header: &TensorHeader) -> bool {
-        let layer = layer_of(&header.name);
-        let stored = self.converted.stored.layers.get(layer);
-        stored.is_some_and(|stored| stored.weight() == header.name)
-            && self.original.checkpoint.get(&weight_of(layer)).is_some()
-    }
-
-    /// Finds scales of inputs that are not in the original: they come from measurements, which a
-    /// conversion does not make.
-    fn invented_input_scales(&self) -> impl Iterator<Item = Finding> {
-        let names = self.converted.stored.side_tensors.iter();
-        // What a folder for servers holds of inputs is from statistics, as its configuration says.
-        let is_for_comfyui = |layer: &str| {
-            let stored = self.converted.stored.layers.get(layer);
-            stored.is_none_or(|stored| stored.spelling.is_comfyui())
-        };
-        names
-            .filter(move |(_, layer)| is_for_comfyui(layer))
-            .map(|(name, _)| name)
-            .filter(|name| {
-                name.ends_with(".input_scale") && self.original.checkpoint.get(name).is_none()
-            })
-            .map(|name| finding(name, "is not in the original"))
-    }
-
-    /// Finds layers that were multiplied in full precision and no longer are.
-    fn lost_precision(&self) -> impl Iterator<Item = Finding> {
-        let asked = &self.original.stored.full_precision_layers;
-        let asked_now = &self.converted.stored.full_precision_layers;
-        let lost = asked.difference(asked_now);
-        // What is no longer in codes is multiplied in full precision anyway.
-        lost.filter(|layer| self.converted.stored.layers.contains_key(*layer))
-            .map(|layer| finding(layer, "no longer asks for products in full precision"))
-    }
-
-    fn lost_metadata(&self) -> impl Iterator<Item = Finding> {
-        let after = self.converted.checkpoint.metadata();
-        let before = self.original.checkpoint.metadata().iter();
-        let foreign = self.original.stored.foreign.values();
-        // Entries that say how to read another program's codes go with the codes.
-        let of_codes: BTreeSet<&String> = foreign.flat_map(|layer| &layer.metadata).collect();
-        before
-            .filter(|(key, _)| ![QUANTIZATION_METADATA, PROVENANCE_KEY].contains(&key.as_str()))
-            .filter(move |(key, _)| !of_codes.contains(key))
-            .filter(|(key, value)| after.get(*key) != Some(*value))
-            .map(|(key, _)| finding("", format!("header entry `{key}` is missing or changed")))
-    }
-
     /// Compares one tensor of the original with what became of it.
     pub(super) fn compare(&self, before: &TensorHeader) -> Result<Outcome, ConvertError> {
         // 1. Scales and markers, which their layer answers for.
         let stored = &self.original.stored;
         if stored.side_tensors.contains_key(&before.name) || stored.strays.contains(&before.name) {
             let after = self.converted.checkpoint.get(&before.name);
-            return match after.filter(|_| before.name.ends_with(".input_scale")) {
+            return match after.filter(|_| layer_of_input_scale(&before.name).is_some()) {
                 Some(after) if after.shape == before.shape => self.compare_bytes(before, after),
                 _ => Ok(Outcome::SideTensor),
             };

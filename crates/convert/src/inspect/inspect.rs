@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use roundwise_layout::Layout;
-use roundwise_scheme::CATALOG;
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::Dtype;
 use serde::Serialize;
 
@@ -151,8 +151,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         dialect: subject.detected.dialect,
         wrapper: subject.detected.wrapper.clone(),
         names_stay,
-        // The catalogue begins with `fp8`.
-        fp8_consumer: as_converted.opens(CATALOG[0].scheme, Layout::Comfy),
+        fp8_consumer: as_converted.opens(Scheme::FP8, Layout::Comfy),
         preset: model.preset.name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),

@@ -6,6 +6,7 @@ pub(crate) mod diagnose;
 pub(crate) mod inspect;
 pub(crate) mod layer_picture;
 pub(crate) mod outputs;
+mod structure;
 pub(crate) mod template;
 pub(crate) mod verification;
 pub(crate) mod verify;

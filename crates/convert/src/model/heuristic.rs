@@ -10,9 +10,10 @@ pub enum Heuristic {
     Classic,
 }
 
-/// Block edge that the published converters test per tensor and per row schemes with.
-const FP8_BLOCK: u64 = 64;
-const INT8_BLOCK: u64 = 128;
+/// Block edges of the published converters where none is named. They test schemes per tensor and per row with
+/// these, too.
+pub(crate) const FP8_BLOCK: u64 = 64;
+pub(crate) const INT8_BLOCK: u64 = 128;
 
 impl Heuristic {
     /// Every heuristic by its name.

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use crate::plan::budget::{Budget, Card};
+use crate::plan::budget::Budget;
+use crate::plan::card::Card;
 use crate::recipe::{Complaint, RecipeError, Setting, Text};
 
 /// A budget as it is typed: one limit of the file, and the card that it is for.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use roundwise_layout::{
-    InputScale, LayerShape, MatmulPrecision, layer_of, layer_of_weight, weight_of,
+    InputScale, LayerShape, MatmulPrecision, input_scale_of, layer_of, layer_of_weight, weight_of,
 };
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Dtype, TensorHeader, TensorSpec};
@@ -158,7 +158,7 @@ impl PlannedTensor {
         match self.decision {
             // One number without dimensions, as ComfyUI writes it.
             Decision::Repack { gets_input_scale: true, .. } => {
-                let name = format!("{}.input_scale", self.layer());
+                let name = input_scale_of(self.layer());
                 Some(TensorSpec { name, dtype: Dtype::F32, shape: vec![] })
             }
             Decision::Quantize { input_scale, .. } => input_scale.map(|it| it.spec(self.layer())),

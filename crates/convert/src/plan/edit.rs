@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use roundwise_layout::{
-    Layout, QUANTIZATION_METADATA, Spelling, StoredLayer, layer_of, with_header_entries,
+    Layout, QUANTIZATION_METADATA, Spelling, StoredLayer, layer_of, layer_of_input_scale,
+    with_header_entries,
 };
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
@@ -42,7 +43,7 @@ impl Edit {
         let stored = source.stored.layers.get(layer).filter(is_changed);
         let gets_input_scale = matches(&self.input_scale, layer);
         // A scale that is to be written anew is left out here; any other goes on as it is.
-        let keeps = header.name.ends_with(".input_scale") && !gets_input_scale;
+        let keeps = layer_of_input_scale(&header.name).is_some() && !gets_input_scale;
         match (stored, owner) {
             (Some(_), Some(_)) if !keeps => (Decision::Remove, Reason::Superseded),
             (Some(stored), None) if header.name == stored.weight() => {

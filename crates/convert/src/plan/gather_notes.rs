@@ -12,7 +12,9 @@ use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe, Rounding, Setting};
+use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::layer_inputs::LayerInputs;
+use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
 use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
 use crate::source::{ExpertBanks, Source, Subject};
@@ -273,10 +275,7 @@ fn not_copied(source: &Source) -> Option<Note> {
 /// Returns a note of tensors that are kept in dtypes that ComfyUI's header parser fails on.
 fn unread_dtypes(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_unread = |planned: &&PlannedTensor| {
-        planned.decision == Decision::Copy
-            // The parser of its memory-mapping loader has no entry for these two, and ends with a
-            // KeyError.
-            && matches!(planned.header.dtype, Dtype::F8E8M0 | Dtype::F4)
+        planned.decision == Decision::Copy && !reads_dtype(planned.header.dtype)
     };
     let unread = tensors.iter().filter(is_unread).filter(|_| recipe.stores_codes());
     let unread: Vec<&PlannedTensor> = unread.collect();
@@ -287,9 +286,9 @@ fn unread_dtypes(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
 }
 
 fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
-    let config = source.checkpoint.text_beside("config.json")?;
+    let config = source.checkpoint.text_beside(MODEL_CONFIG)?;
     let config: serde_json::Value = serde_json::from_str(&config).ok()?;
-    config.get("quantization_config").map(|_| Note::QuantizationConfig { is_changed })
+    config.get(QUANTIZATION_CONFIG).map(|_| Note::QuantizationConfig { is_changed })
 }
 
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {

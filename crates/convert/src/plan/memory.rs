@@ -1,66 +1,15 @@
+mod in_flight;
+
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use roundwise_scheme::{ScaleRule, Scheme, Tiling};
-use roundwise_tensor_file::{PIECE_BYTES, Sharding};
-
 use serde::Serialize;
 
 use crate::plan::decision::{Decision, PlannedTensor};
-use crate::recipe::{Purpose, Recipe, Rounding};
-use crate::source::Source;
-use crate::source::model_config::stays_folder;
+use crate::plan::memory::in_flight::{InFlight, in_flight};
+use crate::recipe::Rounding;
 use crate::source::numbers::float_dtype;
-
-/// Limits of files and memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of tensors in a file. With it the output is a folder: shards, their index, and what
-    /// lay beside the weights of the input, such as a tokenizer.
-    pub shard_bytes: Option<u64>,
-    /// Most bytes of memory.
-    pub memory_bytes: Option<u64>,
-}
-
-/// Most bytes of a shard where nobody says: what Hugging Face's own programs write.
-const SHARD_BYTES: u64 = 5_000_000_000;
-
-impl Limits {
-    /// Returns the limits with one for shards where an output has to be a folder.
-    #[must_use]
-    pub fn for_recipe(self, recipe: &Recipe) -> Self {
-        let shard_bytes = self.shard_bytes.or(recipe.makes_folder().then_some(SHARD_BYTES));
-        Self { shard_bytes, ..self }
-    }
-
-    /// Returns the limits with one for shards where the folder of a language model is decoded, repaired or edited:
-    /// it stays a folder, with all that servers read, unless a single file is named for it.
-    ///
-    /// - `output`: where somebody named it
-    #[must_use]
-    pub fn for_rewriting(self, recipe: &Recipe, input: &Path, output: Option<&Path>) -> Self {
-        let is_rewritten = match recipe.purpose() {
-            Purpose::Decode(_) | Purpose::Repair | Purpose::Edit => true,
-            Purpose::Quantize | Purpose::Migrate => false,
-        };
-        let stays = is_rewritten && stays_folder(input, output);
-        Self { shard_bytes: self.shard_bytes.or(stays.then_some(SHARD_BYTES)), ..self }
-    }
-
-    /// Returns how the output is shared out over files, where it is a folder.
-    pub(crate) fn sharding(self, source: &Source) -> Option<Sharding> {
-        const DIFFUSERS: &str = "diffusion_pytorch_model";
-        let limit_bytes = self.shard_bytes?;
-        let names = source.checkpoint.files().iter().filter_map(|file| file.path().file_name());
-        let is_diffusers = |name: &OsStr| name.to_string_lossy().starts_with(DIFFUSERS);
-        // The stem of the input where all its files agree, so that programs find the output under
-        // the name they expect.
-        let stem = if names.clone().all(is_diffusers) { DIFFUSERS } else { "model" };
-        Some(Sharding { stem: stem.to_owned(), limit_bytes })
-    }
-}
 
 /// The threads and devices that work on tensors at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,32 +43,12 @@ pub const RESIDENT_BYTES: u64 = 36 << 20;
 /// A thread's stack, and what the allocator keeps for it; measured, rounded up.
 const THREAD_BYTES: u64 = 2 << 20;
 
-/// Bytes of a tile's scale, its largest magnitude and what the search for its best scale notes.
-const TILE_BYTES: u64 = 40;
-
-/// Memory of one tensor in flight, by the buffer that it lies in. Threads keep their buffers for
-/// the next tensor, so the largest buffers of a thread may stem from different tensors.
-#[derive(Clone, Copy, Debug, Default)]
-struct InFlight {
-    /// Bytes of the input, with the codes that they are decoded from.
-    source: u64,
-    /// Bytes of the output.
-    target: u64,
-    /// Scales and what finding them takes.
-    scales: u64,
-    /// Copies that learned rounding works on, and nearest codes.
-    search: u64,
-}
-
 /// Bytes of the rows that are read, rounded, hashed and written together: few enough that the caches of a
 /// core hold them with their codes, for memory is several times slower, and fresh memory slower still.
 pub(crate) const CACHED_BYTES: u64 = 256 << 10;
 
 /// Bytes of the rows that are worked on at once where reading is decoding.
 const BAND_BYTES: u64 = 8 << 20;
-
-/// Bytes of some rows of another program's codes that are decoded at once, with the scales that they need.
-const FOREIGN_BYTES: u64 = 16 << 20;
 
 /// Rows of a group of swizzled scales.
 const ROW_GROUP: u64 = 128;
@@ -245,27 +174,6 @@ fn row_group(scheme: Scheme) -> u64 {
     }
 }
 
-impl InFlight {
-    fn bytes(&self) -> u64 {
-        [self.source, self.target, self.scales, self.search]
-            .into_iter()
-            .fold(0, u64::saturating_add)
-    }
-
-    /// Returns the share of some rows; a copy of the codes is made besides, where the whole is
-    /// packed in place.
-    fn of_rows(self, rows: usize, of: usize) -> Self {
-        // Rounded up for each row: an estimate may be too large, never too small.
-        let share = |bytes: u64| (bytes / of.max(1) as u64 + 1).saturating_mul(rows as u64);
-        Self {
-            source: share(self.source),
-            target: share(self.target),
-            scales: share(self.scales),
-            search: self.search,
-        }
-    }
-}
-
 /// Returns the weights that are measured once more when the output has been read again: of nearest codes the
 /// smallest one of each scheme, whose mistakes are those of all; without those that, held whole by as many
 /// threads as there are, do not fit into `limit`.
@@ -340,71 +248,4 @@ fn sum_of_largest(costs: Vec<InFlight>, in_flight: usize, threads: u64) -> u64 {
     ]
     .into_iter()
     .fold(RESIDENT_BYTES, u64::saturating_add)
-}
-
-fn in_flight(planned: &PlannedTensor, rounding: Rounding) -> InFlight {
-    let header = &planned.header;
-    let elements = planned.shape.iter().fold(1u64, |count, &size| count.saturating_mul(size));
-    // Codes that are decoded first lie beside their F32 numbers.
-    // Where adapters are added, numbers lie there in F32 twice, beside the adapters.
-    let source = match float_dtype(header.dtype) {
-        _ if planned.is_merged => elements.saturating_mul(12),
-        // Plain numbers stay in their dtype and are widened a row at a time.
-        Some(_) if !planned.is_in_codes => header.byte_len(),
-        _ if planned.is_foreign => elements.saturating_mul(4).saturating_add(FOREIGN_BYTES),
-        Some(_) | None => {
-            elements.saturating_mul(4).saturating_add(elements.max(header.byte_len()))
-        }
-    };
-    match planned.decision {
-        Decision::Copy if planned.is_merged => {
-            InFlight { source, target: header.byte_len(), ..InFlight::default() }
-        }
-        Decision::Copy | Decision::Rename { .. } => {
-            InFlight { source: header.byte_len().min(PIECE_BYTES), ..InFlight::default() }
-        }
-        // A corrected bias is a few numbers, and is made with its weight.
-        Decision::Correct | Decision::Remove => InFlight::default(),
-        // Blocks of GGUF are decoded on reading, piece by piece.
-        Decision::Decode { .. } if header.is_in_blocks() && !planned.is_merged => InFlight {
-            source: source.min(PIECE_BYTES.saturating_mul(2)),
-            target: source.min(PIECE_BYTES),
-            ..InFlight::default()
-        },
-        // Codes of other programs are decoded and written some rows at a time.
-        Decision::Decode { .. } if planned.is_foreign && !planned.is_merged => InFlight {
-            source: source.min(FOREIGN_BYTES),
-            target: source.min(FOREIGN_BYTES),
-            ..InFlight::default()
-        },
-        Decision::Decode { dtype, .. } => {
-            let target = elements.saturating_mul(dtype.width() as u64);
-            InFlight { source, target, ..InFlight::default() }
-        }
-        Decision::Repack { .. } => {
-            // Packed codes are unpacked and packed again.
-            InFlight { source, target: source, ..InFlight::default() }
-        }
-        Decision::Quantize { scheme, .. } => {
-            let [rows, cols] = planned.matrix_shape();
-            let tiles: usize = scheme.tiling().tiles(rows, cols).iter().product();
-            // Of a bank one expert is in memory at a time.
-            let experts = planned.experts().unwrap_or(1).max(1) as u64;
-            let (source, elements) = (source / experts, elements / experts);
-            let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
-            // Most are packed where they lie; what has to be filled up goes into a copy.
-            let target = match scheme.is_packed_in_place() {
-                true => codes,
-                false => codes.saturating_mul(2),
-            };
-            let search = match rounding {
-                // Experts of a bank get nearest codes.
-                Rounding::Learned(options) if planned.experts().is_none() => {
-                    options.working_bytes(rows, cols).saturating_add(target)
-                }
-                Rounding::Nearest | Rounding::Learned(_) => 0,
-            };
-            InFlight { source, target, scales: (tiles as u64).saturating_mul(TILE_BYTES), search }
-        }
-    }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use roundwise_grid::{E4m3, Grid};
-use roundwise_layout::{LayerShape, Layout, Spelling, StoredLayer};
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_layout::{
+    LayerShape, Layout, Spelling, StoredLayer, input_scale_of, layer_of_input_scale,
+};
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -14,6 +16,9 @@ use crate::plan::questions::served_layer;
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
 use crate::source::Source;
+
+/// End of the name of an activation scale in files of the time before markers.
+const LEGACY_INPUT_SCALE: &str = ".scale_input";
 
 /// Decides for the tensors of a file whose layers in codes move to a layout.
 pub(crate) struct Migration<'a> {
@@ -135,20 +140,19 @@ impl<'a> Migration<'a> {
         header: &TensorHeader,
         stored: &StoredLayer,
     ) -> (Decision, Reason) {
-        let measured = [".input_scale", ".scale_input"];
-        let is_measured = measured.iter().any(|ending| header.name.ends_with(ending));
+        let is_measured = layer_of_input_scale(&header.name).is_some()
+            || header.name.ends_with(LEGACY_INPUT_SCALE);
         // Only these schemes have activation scales in any layout; other programs would meet an
         // unknown key.
-        let is_read = is_fp8(stored.scheme) || stored.scheme == Scheme::NVFP4;
+        let is_read = [Scheme::FP8, Scheme::NVFP4].contains(&stored.scheme);
         // ComfyUI's converter of legacy files takes the scale's only element, and fails on more.
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);
         }
         let name = match self.layout {
-            Layout::Comfy => format!("{}.input_scale", stored.layer),
-            Layout::ComfyLegacy => format!("{}.scale_input", stored.layer),
-            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
-                format!("{}.input_scale", stored.layer)
+            Layout::ComfyLegacy => format!("{}{LEGACY_INPUT_SCALE}", stored.layer),
+            Layout::Comfy | Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
+                input_scale_of(&stored.layer)
             }
         };
         match name == header.name {
@@ -169,8 +173,4 @@ impl<'a> Migration<'a> {
         let layers = self.problems.into_iter().collect();
         Err(ConvertError::Immovable { path, layout: self.layout, layers })
     }
-}
-
-fn is_fp8(scheme: Scheme) -> bool {
-    scheme == Scheme::scaled(GridKind::E4m3, Tiling::Tensor)
 }

@@ -1,17 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
-use roundwise_layout::{Defect, Layout, OpenerKind, QUANTIZATION_METADATA, RepairedLayers};
+use roundwise_layout::Layout;
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::model::{Detected, Preset};
+use crate::model::Preset;
 use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
 use crate::plan::dequantize;
 use crate::plan::gather_notes::gather_notes;
-use crate::plan::header::PlannedHeader;
+use crate::plan::header::{PlannedHeader, header_metadata};
 use crate::plan::memory::MemoryPlan;
 use crate::plan::migrate::Migration;
 use crate::plan::note::{Ineffective, Note};
@@ -19,11 +18,13 @@ use crate::plan::part::PlannedPart;
 use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
+use crate::plan::refuse::{
+    part_for_servers, refuse_codes, refuse_for_program, refuse_lone_file, refuse_other_model,
+    refuse_subject, refuse_unreadable,
+};
 use crate::plan::request::PlanRequest;
 use crate::plan::stack::Stack;
-use crate::recipe::{Complaint, PlainDtype, Program, Purpose, Recipe, Rounding, Setting, Text};
-use crate::source::consumer::Consumer;
-use crate::source::consumer::answer::TakesCodes;
+use crate::recipe::{PlainDtype, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::experts::is_of_single_expert;
 use crate::source::{SchemeConsumer, Source, Subject};
 
@@ -118,34 +119,9 @@ impl Plan {
             sharding: request.limits.sharding(source),
             part,
         };
-        plan.refuse_for_program(path, recipe)?;
+        refuse_for_program(path, recipe, &plan)?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
-    }
-
-    /// Refuses schemes that the program which the output is said to be for does not open, and others do.
-    fn refuse_for_program(&self, path: &Path, recipe: &Recipe) -> Result<(), ConvertError> {
-        let named = recipe.file().program.as_deref();
-        let known = Program::NAMES.into_iter().find(|(name, _)| Some(*name) == named);
-        let Some((named, program)) = known else { return Ok(()) };
-        let are_alike = self.are_experts_alike();
-        let complaint = |scheme: Scheme| {
-            let opener = self.subject.opener_other_than(program, scheme, self.layout, are_alike)?;
-            let (others, way_out) = match opener.kind {
-                OpenerKind::Nobody { .. } => {
-                    ("no program is known that does".to_owned(), "name another scheme")
-                }
-                _ => (format!("{} do", opener.name), "name another scheme, or one of these"),
-            };
-            let problem =
-                format!("{named} does not read `{scheme}` in this model; {others}\n  {way_out}");
-            Some(Complaint::about(Setting::new("for"), problem))
-        };
-        let complaints: Vec<Complaint> = self.schemes().into_iter().filter_map(complaint).collect();
-        match complaints.is_empty() {
-            true => Ok(()),
-            false => Err(ConvertError::Misfit { path: path.to_owned(), complaints }),
-        }
     }
 
     /// Returns a note where codes take more room than the blocks of GGUF that they are made of.
@@ -256,7 +232,7 @@ impl Plan {
     }
 
     /// Returns whether all single experts have one scheme, or none.
-    fn are_experts_alike(&self) -> bool {
+    pub(super) fn are_experts_alike(&self) -> bool {
         let is_expert = |planned: &&PlannedTensor| {
             planned.shape.len() == 2 && is_of_single_expert(&planned.header.name)
         };
@@ -428,156 +404,4 @@ fn fit_memory(
             limit: limit.unwrap_or(u64::MAX),
             holds_weights_whole: rounding != Rounding::Nearest,
         })
-}
-
-/// Refuses what the program that a layout is for would read as garbage, unless somebody insists on
-/// what it is. A preset that was asked for refuses, too.
-fn refuse_codes(
-    path: &Path,
-    recipe: &Recipe,
-    subject: &Subject,
-    preset: &Preset,
-) -> Result<(), ConvertError> {
-    if !recipe.stores_codes() {
-        return Ok(());
-    }
-    // A preset that was only detected refuses below, where a recipe may insist on what the model is.
-    let forced = recipe.preset().and(preset.refuse.as_ref());
-    if let Some(reason) = forced {
-        return Err(ConvertError::Refused {
-            path: path.to_owned(),
-            title: format!("a model under preset `{}`", preset.name),
-            reason: reason.clone(),
-            way_out: "leave it as it is, or name another preset".into(),
-        });
-    }
-    refuse_subject(path, recipe, subject)
-}
-
-/// Refuses a model whose codes the program that a layout is for does not read.
-fn refuse_subject(path: &Path, recipe: &Recipe, subject: &Subject) -> Result<(), ConvertError> {
-    match Consumer::of(recipe.layout()).takes_codes(subject) {
-        TakesCodes::No { reason, way_out } if recipe.insisted_kind().is_none() => {
-            let title = subject.detected.main.title.to_owned();
-            let way_out = match recipe.purpose() {
-                Purpose::Quantize => {
-                    Text::from(way_out)
-                        + "; "
-                        + Setting::new("as").quoted()
-                        + " insists on what it is"
-                }
-                // Only a conversion can be told what the file is.
-                Purpose::Decode(_) | Purpose::Migrate | Purpose::Repair | Purpose::Edit => {
-                    way_out.into()
-                }
-            };
-            Err(ConvertError::Refused { path: path.to_owned(), title, reason, way_out })
-        }
-        TakesCodes::No { .. } | TakesCodes::NotKnown { .. } | TakesCodes::Yes => Ok(()),
-    }
-}
-
-/// Refuses layers in codes that no one can decode: they must not be passed on as if they were
-/// plain.
-fn refuse_unreadable(
-    path: &Path,
-    source: &Source,
-    tensors: &[PlannedTensor],
-) -> Result<(), ConvertError> {
-    let removed: BTreeSet<&str> = tensors
-        .iter()
-        .filter(|planned| matches!(planned.reason, Reason::Removed(_)))
-        .map(PlannedTensor::layer)
-        .collect();
-    let defects: Vec<Defect> = source
-        .stored
-        .defects
-        .iter()
-        .filter(|defect| !removed.contains(defect.layer.as_str()))
-        .cloned()
-        .collect();
-    match defects.is_empty() {
-        true => Ok(()),
-        false => {
-            // Repairable where a repair was not tried yet, and would leave no defect.
-            let left = RepairedLayers::find(&source.checkpoint)?.stored.defects;
-            let is_repairable = source.repaired.is_none() && left.is_empty();
-            Err(ConvertError::Unreadable { path: path.to_owned(), defects, is_repairable })
-        }
-    }
-}
-
-/// Returns the error of a part that is to be for servers: their configuration is about the whole.
-fn part_for_servers(path: &Path) -> ConvertError {
-    let setting = Setting::new("part");
-    let problem = setting.clone().quoted()
-        + " makes files that are merged into one, and servers read a folder with a configuration of its whole\n  \
-           leave it out; a conversion that is stopped goes on where it was";
-    let complaints = vec![Complaint::about(setting, problem)];
-    ConvertError::Misfit { path: path.to_owned(), complaints }
-}
-
-/// Refuses a weight file by itself for servers: what they read beside it goes along with a folder alone.
-fn refuse_lone_file(source: &Source, subject: &Subject) -> Result<(), ConvertError> {
-    let path = source.checkpoint.path();
-    // Where nothing describes a language model, another refusal says so.
-    if !source.checkpoint.is_lone_file() || subject.served.is_none() {
-        return Ok(());
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.display().to_string(),
-        _ => ".".to_owned(),
-    };
-    let problem =
-        "servers read a folder, and a file alone comes without its `config.json` and tokenizer";
-    Err(ConvertError::misfit(path, format!("{problem}\n  name the folder: {folder}")))
-}
-
-/// Refuses a file that is not the model a recipe names.
-fn refuse_other_model(
-    path: &Path,
-    recipe: &Recipe,
-    detected: &Detected,
-) -> Result<(), ConvertError> {
-    match recipe.file().model.as_deref() {
-        Some(model) if model != detected.main.title => {
-            let setting = Setting::new("model");
-            let differ = format!("holds: {}; the recipe is for: {model}\n  ", detected.main.title);
-            let help = Text::from("leave ")
-                + setting.clone().quoted()
-                + " out of a recipe that fits other models, too";
-            let complaints = vec![Complaint::about(setting, Text::from(differ) + help)];
-            Err(ConvertError::Misfit { path: path.to_owned(), complaints })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Returns the input's entries, with the layout's entry in place of an older one.
-fn header_metadata(
-    source: &Source,
-    layout: Layout,
-    tensors: &[PlannedTensor],
-) -> BTreeMap<String, String> {
-    let mut metadata = source.checkpoint.metadata().clone();
-    // The entry is written anew for what the output holds; that of the input speaks of other codes.
-    metadata.remove(QUANTIZATION_METADATA);
-    for foreign in source.stored.foreign.values() {
-        foreign.metadata.iter().for_each(|key| drop(metadata.remove(key)));
-    }
-    let layers = tensors.iter().filter_map(|planned| {
-        let (scheme, products) = planned.codes()?;
-        Some((planned.layer(), scheme, planned.layer_shape(), products))
-    });
-    // Loaders that read nothing else do not find names behind a prefix there, and later ones would
-    // apply the entry twice: once before they take the prefix off, once after.
-    if !source.subject().detected.is_behind_prefix() {
-        metadata.extend(layout.header_entry(layers));
-    }
-    if layout.is_for_servers() {
-        // transformers refuses a file that does not say so.
-        // Its value names the framework that tensors are for. An entry of the input stays.
-        metadata.entry("format".to_owned()).or_insert_with(|| "pt".to_owned());
-    }
-    metadata
 }

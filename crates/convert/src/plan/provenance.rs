@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-
 use std::collections::BTreeMap;
 
 use roundwise_tensor_file::Checkpoint;

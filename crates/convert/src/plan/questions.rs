@@ -16,9 +16,11 @@
 
 use regex::Regex;
 use roundwise_layout::{
-    LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_weight, weight_of,
+    LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_input_scale,
+    layer_of_weight, weight_of,
 };
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_rounding::BiasCorrection;
+use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::model::{Detected, Preset, Shapes};
@@ -29,7 +31,6 @@ use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
 use crate::source::numbers::{float_dtype, matrix_shape};
-use roundwise_rounding::BiasCorrection;
 
 /// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -244,15 +245,15 @@ impl<'a> Questions<'a> {
 
     /// Returns whether an activation scale still holds for the codes that its layer gets.
     fn keeps_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
-        let fp8 = Scheme::scaled(GridKind::E4m3, Tiling::Tensor);
         // It is measured for the range of E4M3 (largest input / 448): codes of another grid need
         // another.
-        let may_stay = header.name.ends_with(".input_scale")
+        let may_stay = layer_of_input_scale(&header.name).is_some()
             && self.recipe.layout() == Layout::Comfy
-            && stored.scheme == fp8;
+            && stored.scheme == Scheme::FP8;
         // The weight goes by the name of its layer, whatever the tensor with its codes is called.
         let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
-        may_stay && weight.is_some_and(|weight| self.verdict(weight).wish == Wish::Codes(fp8))
+        may_stay
+            && weight.is_some_and(|weight| self.verdict(weight).wish == Wish::Codes(Scheme::FP8))
     }
 
     /// Biases change with the codes of their weight; layers without a bias are not given one.

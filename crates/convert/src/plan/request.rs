@@ -1,7 +1,8 @@
 use std::num::NonZeroUsize;
 
 use crate::plan::decision::NotFinite;
-use crate::plan::memory::{Limits, Workers};
+use crate::plan::limits::Limits;
+use crate::plan::memory::Workers;
 use crate::plan::part::Part;
 use crate::recipe::Recipe;
 use crate::source::Source;

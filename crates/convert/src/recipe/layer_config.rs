@@ -1,6 +1,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::model::heuristic::{FP8_BLOCK, INT8_BLOCK};
 use crate::recipe::complaint::{Complaint, RecipeError};
 use crate::recipe::file::{RecipeFile, RuleFile, in_plain_words};
 
@@ -19,7 +20,7 @@ const EVERY_NAME: &str = ".";
 struct LayerSettings {
     skip: bool,
     format: Option<String>,
-    block_size: Option<usize>,
+    block_size: Option<u64>,
     scaling_mode: Option<String>,
     simple: bool,
     full_precision_matrix_mult: Option<bool>,
@@ -202,11 +203,7 @@ impl Import {
     }
 }
 
-/// Block edges of the published converter.
-const FP8_BLOCK: usize = 64;
-const INT8_BLOCK: usize = 128;
-
-fn scheme_of(format: &str, mode: Option<&str>, block_size: Option<usize>) -> Option<String> {
+fn scheme_of(format: &str, mode: Option<&str>, block_size: Option<u64>) -> Option<String> {
     let fp8_block = block_size.unwrap_or(FP8_BLOCK);
     let int8_block = block_size.unwrap_or(INT8_BLOCK);
     Some(match (format, mode) {

@@ -39,11 +39,6 @@ impl Setting {
         &self.key
     }
 
-    /// Returns the key without the table that it is in.
-    pub fn bare_key(&self) -> &str {
-        self.key.rsplit('.').next().unwrap_or(&self.key)
-    }
-
     /// Returns the number of the entry, where the setting is a list.
     pub fn entry(&self) -> Option<usize> {
         self.entry

@@ -165,7 +165,7 @@ mod tests {
     fn settings_are_named_as_whoever_shows_them_does() {
         let text = Text::from("does not go together with ") + Setting::new("edit.set").quoted();
         assert_eq!(text.to_string(), "does not go together with `edit.set`");
-        let flag = |setting: &Setting| format!("--{}", setting.bare_key());
+        let flag = |setting: &Setting| setting.key().replace("edit.", "--");
         assert_eq!(text.worded(flag), "does not go together with `--set`");
         let path = Setting::new("rules").at(1).field("scheme");
         assert_eq!(serde_json::to_string(&path).unwrap(), r#""rules[1].scheme""#);

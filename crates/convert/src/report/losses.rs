@@ -13,8 +13,6 @@ const RUINED: f64 = 0.10;
 /// [`RUINED`] for codes of fewer than 8 bits, which cost 9 to 14 % of any weight.
 const RUINED_OF_FEW_BITS: f64 = 0.50;
 
-const LARGEST_F16: f64 = 65504.0;
-
 /// Numbers of this size keep more than a bit in BF16, whose least number is 2⁻¹³³.
 const SMALL_IN_BF16: f64 = 1e-39;
 
@@ -58,7 +56,7 @@ fn cause(tensor: &TensorReport) -> Option<Cause> {
     let is_unscaled = |grid| tensor.scheme == Some(Scheme::unscaled(grid));
     // No number is larger than the norm of all.
     let is_f16 = tensor.scheme.is_none() || is_unscaled(GridKind::F16);
-    Some(if is_f16 && norm > LARGEST_F16 {
+    Some(if is_f16 && norm > f64::from(GridKind::F16.max()) {
         Cause::PastF16
     } else if is_f16 {
         Cause::BelowF16

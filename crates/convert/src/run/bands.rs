@@ -16,7 +16,7 @@ use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::layer_pieces::LayerPieces;
 use crate::run::output::Output;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 use crate::source::Source;
 
 /// Ranges of rows from top to bottom, all but the last of one height.

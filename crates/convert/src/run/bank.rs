@@ -14,7 +14,7 @@ use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::layer_pieces::LayerPieces;
 use crate::run::output::Output;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 use crate::source::Source;
 
 /// Rounds every expert of a bank to nearest codes, with scales of its own, and returns the error of all. One expert is

@@ -1,5 +1,5 @@
 use half::{bf16, f16};
-use roundwise_rounding::Linear;
+use roundwise_rounding::{BiasCorrection, Linear};
 use roundwise_scheme::{FloatDtype, QuantizedMatrix};
 use roundwise_tensor_file::TensorHeader;
 
@@ -7,7 +7,6 @@ use crate::error::ConvertError;
 use crate::run::round::seed_of;
 use crate::source::Source;
 use crate::source::numbers::{float_dtype, narrow};
-use roundwise_rounding::BiasCorrection;
 
 /// Returns the bytes of a layer's bias after its correction, in the bias's own dtype.
 ///

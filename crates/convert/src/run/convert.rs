@@ -13,7 +13,7 @@ use crate::run::not_finite::find_not_finite;
 use crate::run::output::{Output, commit_all, leave_all};
 use crate::run::planned_job::PlannedJob;
 use crate::run::resume::find_earlier;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 use crate::run::tensor::convert_tensors;
 use crate::run::verify_output::verify_all;
 

@@ -3,7 +3,7 @@ use crate::recipe::PlainDtype;
 use crate::report::TensorReport;
 use crate::run::narrowing::Narrowing;
 use crate::run::output::Output;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 
 /// A decoded tensor that is written piece by piece: banks of experts and tables of words are large.
 pub(crate) struct DecodedPieces<'a> {

@@ -57,13 +57,52 @@ pub fn extract_error_lora(
     let original = Source::open_with(original, recipe)?;
     let converted = Source::open(converted)?;
     let engine = device.resolve()?;
-    // 1. Layers in codes that stand for a weight of the original.
-    let layers: Vec<(&StoredLayer, [usize; 2])> = converted
-        .stored
-        .layers
-        .values()
-        // Adapters change matrices, not banks of them.
-        .filter(|stored| stored.experts.is_none())
+    let layers = layers_in_codes(&original, &converted)?;
+    let name = |layer: &str, part| format!("{}.lora_{part}.weight", key_of(&original, layer));
+    // The header: its shapes follow from the rank alone. A matrix has no more singular vectors than
+    // its smaller side.
+    let rank_of = |shape: [usize; 2]| rank.get().min(shape[0]).min(shape[1]);
+    let specs = layers.iter().flat_map(|(stored, shape @ [rows, cols])| {
+        let rank = rank_of(*shape);
+        [("up", [*rows, rank]), ("down", [rank, *cols])].map(|(part, shape)| TensorSpec {
+            name: name(&stored.layer, part),
+            dtype: Dtype::F32,
+            shape: shape.map(|size| size as u64).to_vec(),
+        })
+    });
+    // No alpha: without one ComfyUI takes the factor 1.
+    let manifest = Manifest::new(BTreeMap::new(), specs.collect())?;
+    let output = TensorFileWriter::create(&path, manifest, overwrite)?;
+    // One layer after the other, with one error in memory at a time.
+    let [mut before, mut after] = [0.0, 0.0];
+    for (stored, shape) in &layers {
+        let error = error_of(&original, &converted, stored, *shape)?;
+        let energy = roundwise_compute::elementwise::squared_norm(error.values());
+        let (up, down, found) = factors(&engine, error, rank_of(*shape), &stored.layer)?;
+        before += energy;
+        // The singular vectors are orthogonal: ‖E − UV‖² = ‖E‖² − ‖UV‖².
+        after += (energy - found).max(0.0);
+        output.write(&name(&stored.layer, "up"), &bytes(&up))?;
+        output.write(&name(&stored.layer, "down"), &bytes(&down))?;
+    }
+    let committed = output.commit()?;
+    // Codes without any error, of zeros for example, leave nothing.
+    let left = if before > 0.0 { (after / before).sqrt() } else { 0.0 };
+    let rank = layers.iter().map(|(_, shape)| rank_of(*shape)).max().unwrap_or_default();
+    Ok(ErrorLora { path, layers: layers.len(), rank, bytes: committed.bytes, left })
+}
+
+/// Returns the layers in codes that stand for a weight of the original, with its shape.
+///
+/// # Errors
+/// [`ConvertError::Misfit`] when there are none.
+fn layers_in_codes<'a>(
+    original: &Source,
+    converted: &'a Source,
+) -> Result<Vec<(&'a StoredLayer, [usize; 2])>, ConvertError> {
+    // Adapters change matrices, not banks of them.
+    let stored = converted.stored.layers.values().filter(|stored| stored.experts.is_none());
+    let layers: Vec<_> = stored
         .filter_map(|stored| {
             let header = original.checkpoint.get(&weight_of(&stored.layer))?;
             matrix_shape(&original.shape_of(header)).map(|shape| (stored, shape))
@@ -73,45 +112,18 @@ pub fn extract_error_lora(
         let problem = "has no layer in codes, whose error an adapter could hold";
         return Err(ConvertError::misfit(converted.checkpoint.path(), problem));
     }
+    Ok(layers)
+}
+
+/// Returns the key that ComfyUI finds the adapter of a layer by.
+fn key_of(original: &Source, layer: &str) -> String {
     let main = &original.subject().detected.main;
-    let key = |layer: &str| match main.role {
+    match main.role {
         Role::DiffusionModel => {
             format!("diffusion_model.{}", layer.strip_prefix(&main.prefix).unwrap_or(layer))
         }
         Role::TextEncoder | Role::Vae | Role::Unknown => layer.to_owned(),
-    };
-    // 2. The header, whose shapes follow from the rank alone.
-    // A matrix has no more singular vectors than its smaller side.
-    let rank_of = |shape: [usize; 2]| rank.get().min(shape[0]).min(shape[1]);
-    let specs = layers.iter().flat_map(|(stored, shape @ [rows, cols])| {
-        let rank = rank_of(*shape);
-        [("up", [*rows, rank]), ("down", [rank, *cols])].map(|(part, shape)| TensorSpec {
-            name: format!("{}.lora_{part}.weight", key(&stored.layer)),
-            dtype: Dtype::F32,
-            shape: shape.map(|size| size as u64).to_vec(),
-        })
-    });
-    // No alpha: without one ComfyUI takes the factor 1.
-    let manifest = Manifest::new(BTreeMap::new(), specs.collect())?;
-    let output = TensorFileWriter::create(&path, manifest, overwrite)?;
-    // 3. One layer after the other, with one error in memory at a time.
-    let [mut before, mut after] = [0.0, 0.0];
-    for (stored, shape) in &layers {
-        let error = error_of(&original, &converted, stored, *shape)?;
-        let energy = roundwise_compute::elementwise::squared_norm(error.values());
-        let (up, down, found) = factors(&engine, error, rank_of(*shape), &stored.layer)?;
-        before += energy;
-        // The singular vectors are orthogonal: ‖E − UV‖² = ‖E‖² − ‖UV‖².
-        after += (energy - found).max(0.0);
-        let name = key(&stored.layer);
-        output.write(&format!("{name}.lora_up.weight"), &bytes(&up))?;
-        output.write(&format!("{name}.lora_down.weight"), &bytes(&down))?;
     }
-    let committed = output.commit()?;
-    // Codes without any error, of zeros for example, leave nothing.
-    let left = if before > 0.0 { (after / before).sqrt() } else { 0.0 };
-    let rank = layers.iter().map(|(_, shape)| rank_of(*shape)).max().unwrap_or_default();
-    Ok(ErrorLora { path, layers: layers.len(), rank, bytes: committed.bytes, left })
 }
 
 fn error_of(

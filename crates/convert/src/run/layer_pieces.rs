@@ -6,7 +6,7 @@ use roundwise_scheme::{QuantizedMatrix, Scheme};
 use crate::plan::PlannedTensor;
 use crate::run::buffers::Buffers;
 use crate::run::output::Output;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 
 /// The tensors of a layer that are written piece by piece: bands of rows, or the experts of a bank.
 pub(crate) struct LayerPieces<'a> {

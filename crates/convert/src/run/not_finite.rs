@@ -8,7 +8,7 @@ use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::run::bands::largest_of;
 use crate::run::bank::check_bank;
 use crate::run::pool::map_in_order;
-use crate::run::round::rounding_error;
+use crate::run::stop::rounding_error;
 use crate::source::Source;
 
 /// Returns the first row of decoded numbers that holds a NaN or an infinity.

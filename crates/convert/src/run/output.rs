@@ -9,12 +9,13 @@ use crate::plan::{Plan, PlannedTensor, Workers};
 use crate::report::Report;
 use crate::report::record::TensorRecord;
 use crate::report::watch::Watch;
+use crate::run::changed_config::{changed_config, is_outdated};
 use crate::run::input::Input;
 use crate::run::job::Job;
-use crate::run::model_config::{self, MODEL_CONFIG, changed_config};
 use crate::run::planned_job::PlannedJob;
 use crate::run::resume::{Earlier, RunRecord};
 use crate::run::shared_scales::SharedScales;
+use crate::source::model_config::MODEL_CONFIG;
 
 /// An output that is planned and open.
 pub(crate) struct Output<'a> {
@@ -127,7 +128,7 @@ impl<'a> Output<'a> {
         }
         for path in self.input.source.checkpoint.side_files()? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if model_config::is_outdated(self.plan, &name) {
+            if is_outdated(self.plan, &name) {
                 continue;
             }
             let text =

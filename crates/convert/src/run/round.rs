@@ -6,48 +6,18 @@ use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
     squared_output_errors,
 };
-use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, measure};
+use roundwise_scheme::{QuantizedMatrix, Scheme, WeightError, measure};
 use roundwise_tensor_file::TensorHeader;
 
-use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
 use crate::report::LayerRounding;
 use crate::report::watch::{Event, Watch};
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::lazy::Lazy;
+use crate::run::stop::Stop;
+use crate::source::UsedMoment;
 use crate::source::layer_inputs::KnownInputs;
-use crate::source::{Source, UsedMoment};
-
-/// Why the work on an output ended early.
-pub(crate) enum Stop {
-    Failed(ConvertError),
-    /// A weight holds a NaN or an infinity.
-    NotFinite {
-        tensor: String,
-        /// The first row that does.
-        row: usize,
-    },
-}
-
-impl<E: Into<ConvertError>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Stop::Failed(error.into())
-    }
-}
-
-impl Stop {
-    /// Sorts why a weight could not be rounded.
-    pub(crate) fn rounding(source: &Source, header: &TensorHeader, error: RoundingError) -> Self {
-        match error {
-            RoundingError::Scheme(SchemeError::NotFinite { row }) => {
-                Stop::NotFinite { tensor: header.name.clone(), row }
-            }
-            RoundingError::Stopped => Stop::Failed(ConvertError::Stopped),
-            error => Stop::Failed(rounding_error(source, header, error)),
-        }
-    }
-}
 
 /// Codes of a weight.
 pub(crate) struct Codes {
@@ -226,18 +196,6 @@ impl roundwise_rounding::Watch for Steps<'_> {
         // A search that goes past its estimate must not advance past the weight.
         let share = progress.step as f64 / progress.steps.max(1) as f64;
         self.advance_to((self.header.byte_len() as f64 * share.min(1.0)) as u64)
-    }
-}
-
-pub(crate) fn rounding_error(
-    source: &Source,
-    header: &TensorHeader,
-    error: RoundingError,
-) -> ConvertError {
-    ConvertError::Rounding {
-        path: source.checkpoint.path().to_owned(),
-        tensor: header.name.clone(),
-        source: error,
     }
 }
 

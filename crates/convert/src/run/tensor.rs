@@ -19,7 +19,7 @@ use crate::run::narrowing::Narrowing;
 use crate::run::not_finite::first_row_not_finite;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
-use crate::run::round::Stop;
+use crate::run::stop::Stop;
 use crate::source::numbers::{narrow, widened};
 
 /// One step of a thread.
@@ -105,11 +105,33 @@ impl<'a> Output<'a> {
         // 2. The work.
         notice(self.watch, Event::Begun { tensor: &header.name })?;
         let started = Instant::now();
+        let written = self.carry_out(planned, lazy, &mut report, buffers)?;
+        report.seconds = started.elapsed().as_secs_f64();
+        // 3. The record.
+        // What is removed, or goes along with its weight, has written nothing and has no record.
+        if !written.is_empty() {
+            // After its bytes: a run that ends between the two does the tensor again.
+            let record = TensorRecord::new(&report);
+            self.file.record(&header.name, &written, record.to_json())?;
+        }
+        self.tell_finished(&report, false)?;
+        Ok(report)
+    }
+
+    /// Does what was decided about a tensor, and returns the names of the tensors that were written.
+    fn carry_out(
+        &self,
+        planned: &PlannedTensor,
+        lazy: &Lazy<'a>,
+        report: &mut TensorReport,
+        buffers: &mut Buffers,
+    ) -> Result<Vec<String>, Stop> {
+        let header = &planned.header;
         let mut written = match &planned.decision {
             Decision::Copy if planned.is_merged => self.merge(header, buffers)?,
             Decision::Copy => self.copy(header, &header.name, buffers)?,
             Decision::Rename { name } => self.copy(header, name, buffers)?,
-            Decision::Decode { dtype } => self.decode(planned, *dtype, &mut report, buffers)?,
+            Decision::Decode { dtype } => self.decode(planned, *dtype, report, buffers)?,
             Decision::Repack { scheme, matmul_precision, .. } if planned.experts().is_some() => {
                 self.repack_bank(planned, *scheme, *matmul_precision, buffers)?
             }
@@ -117,27 +139,14 @@ impl<'a> Output<'a> {
                 self.repack(planned, *matmul_precision, *gets_input_scale, buffers)?
             }
             Decision::Quantize { scheme, matmul_precision, .. } if planned.experts().is_some() => {
-                self.quantize_bank(planned, *scheme, *matmul_precision, &mut report, buffers)?
+                self.quantize_bank(planned, *scheme, *matmul_precision, report, buffers)?
             }
-            Decision::Quantize { scheme, matmul_precision, band_rows: Some(rows), .. } => self
-                .quantize_banded(
-                    planned,
-                    *scheme,
-                    *matmul_precision,
-                    *rows,
-                    &mut report,
-                    buffers,
-                )?,
+            Decision::Quantize { scheme, matmul_precision, band_rows: Some(rows), .. } => {
+                self.quantize_banded(planned, *scheme, *matmul_precision, *rows, report, buffers)?
+            }
             Decision::Quantize { scheme, matmul_precision, bias, band_rows: None, .. } => {
                 let bias = bias.as_ref();
-                self.quantize(
-                    planned,
-                    (*scheme, *matmul_precision),
-                    bias,
-                    lazy,
-                    &mut report,
-                    buffers,
-                )?
+                self.quantize(planned, (*scheme, *matmul_precision), bias, lazy, report, buffers)?
             }
             // A corrected bias is written with its weight.
             Decision::Correct | Decision::Remove => {
@@ -151,16 +160,7 @@ impl<'a> Output<'a> {
             self.file.write(&name, &scale.bytes(largest))?;
             written.push(name);
         }
-        report.seconds = started.elapsed().as_secs_f64();
-        // 3. The record.
-        // What is removed, or goes along with its weight, has written nothing and has no record.
-        if !written.is_empty() {
-            // After its bytes: a run that ends between the two does the tensor again.
-            let record = TensorRecord::new(&report);
-            self.file.record(&header.name, &written, record.to_json())?;
-        }
-        self.tell_finished(&report, false)?;
-        Ok(report)
+        Ok(written)
     }
 
     fn tell_finished(&self, tensor: &TensorReport, is_recalled: bool) -> Result<(), ConvertError> {

@@ -13,8 +13,8 @@ use crate::run::convert::Prepared;
 use crate::run::input::Input;
 use crate::run::job::Job;
 use crate::run::lazy::Lazy;
-use crate::run::round::Stop;
 use crate::run::shared_scales::SharedScales;
+use crate::run::stop::Stop;
 use crate::source::find_tensor::find_tensor;
 
 /// Rounds a few weights as [`convert`](crate::run::convert()) would, one after another, and writes

@@ -1,20 +1,20 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use roundwise_compute::Matrix;
+use roundwise_grid::{E4m3, Grid};
 use roundwise_rounding::{
-    Inputs, Objective, OutputMoment, RoundingError, RowInputs, SecondMoment, Sides,
+    BiasCorrection, Inputs, Objective, OutputMoment, RoundingError, RowInputs, SecondMoment, Sides,
 };
 use roundwise_stats::{
     Curvature, Fit, LayerStatistics, OutputGradient, Statistics, StatsErrorKind, layers_of,
 };
 use roundwise_tensor_file::PlainFile;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use crate::error::ConvertError;
 use crate::recipe::{Command, Complaint, InputScales, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::hash::hash;
 use crate::source::source::Source;
-use roundwise_rounding::BiasCorrection;
 
 /// Statistics of the inputs of a model's layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,23 +268,6 @@ impl LayerInputs {
         }
     }
 
-    /// Returns the layers whose gradients are in the file and cannot be used.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn with_unusable_gradients(&self) -> Result<Vec<&str>, ConvertError> {
-        let mut layers = vec![];
-        for layer in self.modules.keys() {
-            let is_there = self
-                .single_module(layer)
-                .is_some_and(|module| self.statistics.has_gradient(module));
-            if is_there && self.gradient_of(layer)?.is_none() {
-                layers.push(layer.as_str());
-            }
-        }
-        Ok(layers)
-    }
-
     /// Returns the predictions that gradients are of, where there are any.
     pub fn curvature(&self) -> Option<Curvature> {
         self.statistics.curvature()
@@ -455,8 +438,7 @@ const REACH: f32 = 8.0;
 /// Returns the activation scale of a layer whose inputs have at most this magnitude.
 /// ComfyUI divides inputs by it before it rounds them to E4M3. It is 1 for inputs of zeros.
 pub(crate) fn input_scale(largest: f32) -> f32 {
-    const LARGEST_CODE: f32 = 448.0;
-    match largest / LARGEST_CODE {
+    match largest / E4m3::MAX {
         // Neither 0 nor a subnormal number, whose reciprocal may be infinite.
         scale if scale.is_normal() => scale,
         _ => 1.0,

@@ -13,6 +13,9 @@ use crate::source::experts::is_of_single_expert;
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
 
+/// Its entry that says what codes the weights are in.
+pub(crate) const QUANTIZATION_CONFIG: &str = "quantization_config";
+
 /// A pipeline of diffusers has one in the folder above its models.
 const PIPELINE: &str = "model_index.json";
 
@@ -67,7 +70,7 @@ fn served_type(config: &Value) -> Option<String> {
 
 /// Returns the layout that a configuration says the layers in codes have.
 fn told_layout(config: &Value) -> Option<Layout> {
-    match config.get("quantization_config")?.get("quant_method")?.as_str()? {
+    match config.get(QUANTIZATION_CONFIG)?.get("quant_method")?.as_str()? {
         "compressed-tensors" => Some(Layout::CompressedTensors),
         "fp8" => Some(Layout::Fp8),
         "modelopt" => Some(Layout::ModelOpt),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::Incomplete;
-use crate::source::model_config::ServedModel;
+use crate::source::model_config::{MODEL_CONFIG, ServedModel};
 
 /// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
             }
         }
         FileKind::Unknown if found.main.is_unknown() => {
-            let config = json("config.json");
+            let config = json(MODEL_CONFIG);
             let class = config.as_ref().and_then(|config| config.get("_class_name"));
             match class.and_then(serde_json::Value::as_str).map(kind_of_class) {
                 Some(kind) => Detected { kind, dialect: Dialect::Diffusers, ..found },

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use roundwise_tensor_file::{Checkpoint, TensorFileError};
 
-use crate::marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA};
+use crate::marker::{MARKER_LIMIT_BYTES, MARKER_PART, Marker, QUANTIZATION_METADATA};
 use crate::read::defect::{Defect, breaks};
 
 /// The markers of a file's layers.
@@ -23,7 +23,7 @@ impl Markers {
     pub(crate) fn read(file: &Checkpoint) -> Result<Self, TensorFileError> {
         let mut markers = Self::default();
         for header in file.tensors() {
-            let Some(layer) = header.name.strip_suffix(".comfy_quant") else { continue };
+            let Some((layer, MARKER_PART)) = header.name.rsplit_once('.') else { continue };
             let bytes = header.byte_len();
             if bytes > MARKER_LIMIT_BYTES {
                 let problem = format!("marker has {bytes} bytes, more than {MARKER_LIMIT_BYTES}");

@@ -92,8 +92,7 @@ impl RepairedLayers {
 /// Infers the layout that a file is meant to have. ComfyUI heeds markers before anything else, so
 /// that a file with both is one with markers.
 fn meant_layout(file: &Checkpoint, stored: &StoredLayers) -> Layout {
-    let has_markers = !stored.header_layers.is_empty()
-        || stored.side_tensors.keys().any(|name| name.ends_with(".comfy_quant"));
+    let has_markers = !stored.header_layers.is_empty() || !stored.marker_tensors().is_empty();
     let is_legacy = stored.layers.values().any(|layer| legacy_marker(file, layer).is_some());
     match is_legacy && !has_markers {
         true => Layout::ComfyLegacy,

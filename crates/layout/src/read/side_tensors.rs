@@ -6,11 +6,9 @@ use roundwise_scheme::GridKind;
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::legacy::{SCALE_FORMAT, SCALED_FP8, SCALED_FP16};
+use crate::marker::MARKER_PART;
 use crate::names::find_weight;
 use crate::read::stored_layer::StoredLayer;
-
-/// Markers of a layer `x` are called `x.comfy_quant`.
-pub(crate) const MARKER_PART: &str = "comfy_quant";
 
 /// Scales and markers of a layer `x` are called `x.part`.
 pub(crate) const SIDE_PARTS: [&str; 15] = [

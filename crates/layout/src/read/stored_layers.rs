@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::legacy::FILE_PARTS;
+use crate::marker::MARKER_PART;
 use crate::matmul_precision::MatmulPrecision;
 use crate::read::defect::{Defect, breaks};
 use crate::read::foreign::layer::ForeignLayer;
-use crate::read::side_tensors::MARKER_PART;
 use crate::read::stored_layer::StoredLayer;
 
 /// The quantized layers of a file.

@@ -3,7 +3,7 @@ use roundwise_tensor_file::{Dtype, TensorSpec};
 
 use crate::layer_shape::LayerShape;
 use crate::layout::Layout;
-use crate::marker::Marker;
+use crate::marker::{MARKER_PART, Marker};
 use crate::matmul_precision::MatmulPrecision;
 use crate::packing::{LayerTensor, Packing};
 use crate::served::{Codes, Served};
@@ -109,7 +109,7 @@ impl Layout {
         match (self, Served::of(self, scheme)) {
             (Layout::Comfy, _) => {
                 let json = Marker::of(scheme, shape)?.asking_for(precision).to_json();
-                Some(("comfy_quant", Dtype::U8, json.into_bytes()))
+                Some((MARKER_PART, Dtype::U8, json.into_bytes()))
             }
             (_, Some(Served { codes: Codes::Words, .. })) => {
                 let sizes = shape.matrix.iter().flat_map(|size| (*size as u64).to_le_bytes());

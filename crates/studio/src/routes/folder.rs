@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use axum::response::Response;
-use roundwise_convert::tensor_file::{available_bytes, read_start};
+use roundwise_convert::tensor_file::{WEIGHT_ENDINGS, available_bytes, read_start};
 use serde::Serialize;
 use serde_json::json;
 
@@ -198,7 +198,7 @@ fn kind_of_file(name: &str, path: &Path) -> Option<EntryKind> {
     {
         return Some(EntryKind::Statistics);
     }
-    if ends(&[".safetensors", ".gguf", ".ckpt", ".pth", ".pt", ".bin", ".index.json"]) {
+    if ends(&WEIGHT_ENDINGS) || ends(&[".index.json"]) {
         return Some(EntryKind::Model);
     }
     (ends(&[".json"]) && is_report(path)).then_some(EntryKind::Report)

@@ -2,8 +2,9 @@
 
 mod files;
 mod folder;
-pub(crate) mod jobs;
+mod jobs;
 mod layer;
+pub(crate) mod new_job;
 mod plan;
 mod report;
 mod session;
@@ -36,7 +37,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/plan", post(plan::plan))
         .route("/api/sizes", post(plan::sizes))
         .route("/api/explain", post(plan::explain))
-        .route("/api/jobs", get(jobs::list).merge(post(jobs::add)))
+        .route("/api/jobs", get(jobs::list).merge(post(new_job::add)))
         .route("/api/jobs/{id}", get(jobs::snapshot))
         .route("/api/jobs/{id}/{action}", post(jobs::act))
         .route("/api/queue", post(jobs::set_queue))

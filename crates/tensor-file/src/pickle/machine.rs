@@ -40,11 +40,13 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Runs one instruction. Comments give its name in Python's `pickletools`.
     fn step(&mut self, operation: u8) -> Result<(), Kind> {
         match operation {
-            // The version, and the length of a frame, which changes nothing.
+            // PROTO, the version, and FRAME, a length, which change nothing.
             0x80 => drop(self.take(1)?),
             0x95 => drop(self.take(8)?),
+            // MARK, POP, POP_MARK, DUP.
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.pop_mark()?),
@@ -52,6 +54,7 @@ impl<'a> Machine<'a> {
                 let top = self.top()?;
                 self.stack.push(top);
             }
+            // NONE, EMPTY_TUPLE, EMPTY_LIST, EMPTY_DICT, NEWTRUE, NEWFALSE, EMPTY_SET.
             b'N' | b')' | b']' | b'}' | 0x88 | 0x89 | 0x8f => self.push(match operation {
                 b')' => Value::Tuple(vec![]),
                 b']' => Value::List(vec![]),
@@ -60,34 +63,41 @@ impl<'a> Machine<'a> {
                 // None and the empty set are of no use here.
                 _ => Value::Other,
             }),
+            // BININT1, BININT2, BININT, LONG1, LONG4.
             b'K' | b'M' | b'J' | 0x8a | 0x8b => {
                 let number = self.number(operation)?;
                 self.push(number);
             }
+            // BINFLOAT.
             b'G' => {
                 self.take(8)?;
                 self.push(Value::Other);
             }
+            // BINUNICODE, SHORT_ and BINUNICODE8, SHORT_BINSTRING, BINSTRING, SHORT_BINBYTES, BINBYTES and
+            // BINBYTES8, BYTEARRAY8.
             b'X' | 0x8c | 0x8d | b'U' | b'T' | b'C' | b'B' | 0x8e | 0x96 => {
                 let text = self.text(operation)?;
                 self.push(text);
             }
+            // BINPUT, LONG_BINPUT, MEMOIZE.
             b'q' | b'r' | 0x94 => {
                 let key = match operation {
                     b'q' => self.length(1)?,
                     b'r' => self.length(4)?,
-                    // By the number of memories so far, as Python's MEMOIZE counts.
+                    // The number of memories so far.
                     _ => self.memo.len() as u64,
                 };
                 let top = self.top()?;
                 self.memo.insert(key, top);
             }
+            // BINGET, LONG_BINGET.
             b'h' | b'j' => {
                 let key = self.length(if operation == b'h' { 1 } else { 4 })?;
                 let id =
                     *self.memo.get(&key).ok_or_else(|| self.wrong("nothing of that number"))?;
                 self.stack.push(id);
             }
+            // GLOBAL, STACK_GLOBAL.
             b'c' => {
                 let global = self.global_of_lines()?;
                 self.stack.push(global);
@@ -99,15 +109,19 @@ impl<'a> Machine<'a> {
                     _ => return Err(self.wrong("a name that is no text")),
                 }
             }
+            // TUPLE, TUPLE1 to TUPLE3, LIST, DICT, FROZENSET.
             b't' | 0x85..=0x87 | b'l' | b'd' | 0x91 => self.gather(operation)?,
+            // APPEND, APPENDS, SETITEM, SETITEMS, ADDITEMS.
             b'a' | b'e' | b's' | b'u' | 0x90 => self.extend(operation)?,
+            // BINPERSID, REDUCE.
             b'Q' => self.persistent()?,
             b'R' => self.call()?,
-            // Attributes are no weights, whatever they are set on.
+            // BUILD: attributes are no weights, whatever they are set on.
             b'b' => {
                 self.pop()?;
                 self.top()?;
             }
+            // NEWOBJ, NEWOBJ_EX, INST, OBJ, EXT1 to EXT4.
             0x81 | 0x92 | b'i' | b'o' | 0x82..=0x84 => self.instance(operation)?,
             _ => return Err(self.wrong("an instruction that PyTorch does not write")),
         }

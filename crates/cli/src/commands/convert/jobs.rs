@@ -6,9 +6,11 @@ use roundwise_convert::run::{Target, check_apart, default_output, error_lora_pat
 use roundwise_convert::source::for_input;
 use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
-use crate::arguments::{ConvertOptions, SchemeOutput, WriteOptions, overwrite};
+use crate::arguments::{ConvertOptions, SchemeOutput};
+use crate::commands::places::{
+    refuse_other_container, refuse_standard_output, refuse_weights, report_target,
+};
 use crate::outcome::BadUsage;
-use crate::text::path;
 use crate::typed::Typed;
 
 /// The jobs of one input: a single one, or one for each `--to`.
@@ -104,12 +106,6 @@ fn targets(options: &ConvertOptions, groups: &[Group]) -> Vec<Target> {
     outputs.chain(adapters).chain(report_target(&options.write)).collect()
 }
 
-/// The report that was asked for.
-pub(in crate::commands) fn report_target(write: &WriteOptions) -> Option<Target> {
-    let report = write.report.as_ref()?;
-    Some(Target::file(report, "the report", overwrite(write.force)))
-}
-
 /// Refuses places that cannot be written to. Runs after the checks of recipe and input, and before
 /// any work.
 pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyhow::Result<()> {
@@ -131,51 +127,6 @@ pub(super) fn refuse_places(options: &ConvertOptions, groups: &[Group]) -> anyho
         report.check()?;
     }
     Ok(())
-}
-
-/// Refuses `-`, which means standard output elsewhere; here it would be a file of that name.
-pub(in crate::commands) fn refuse_standard_output(named: &Path) -> anyhow::Result<()> {
-    if named == Path::new("-") {
-        bail!(BadUsage(
-            "`-`: nothing is written to standard output; name a file (`./-` for one called so)\n  \
-             `--json` prints the report"
-                .into()
-        ));
-    }
-    Ok(())
-}
-
-/// Endings of weight files other than safetensors; programs choose their reader by them.
-const OTHERS: [&str; 5] = ["gguf", "pt", "pth", "bin", "ckpt"];
-
-/// Refuses to write a text over weights, which `--force` would allow.
-///
-/// - `content`: what messages call the text
-pub(in crate::commands) fn refuse_weights(named: &Path, content: &str) -> anyhow::Result<()> {
-    let ending = named.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    let is_weights = |ending: &String| ending == "safetensors" || OTHERS.contains(&ending.as_str());
-    match ending.filter(is_weights) {
-        None => Ok(()),
-        Some(_) => {
-            let named = path(named);
-            bail!(BadUsage(format!(
-                "{named}: is a name of weights; name another file for {content}"
-            )))
-        }
-    }
-}
-
-/// Refuses names of outputs that promise what is not written.
-pub(in crate::commands) fn refuse_other_container(named: &Path) -> anyhow::Result<()> {
-    let ending = named.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    match ending.filter(|ending| OTHERS.contains(&ending.as_str())) {
-        None => Ok(()),
-        Some(_) => bail!(BadUsage(format!(
-            "{}: outputs are safetensors, whatever their name\n  name {}",
-            path(named),
-            path(&named.with_extension("safetensors")),
-        ))),
-    }
 }
 
 /// A folder is named by `--out-dir`, not as the output.

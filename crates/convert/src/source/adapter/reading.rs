@@ -34,15 +34,33 @@ pub(super) struct Reading<'a> {
     changed: BTreeMap<String, Vec<(String, Site)>>,
 }
 
-/// Algorithms that tensors tell, each with the roles of its tensors.
-const ALGORITHMS: [(&str, &[Role]); 6] = [
-    ("LoRA", &Lora::ROLES),
-    ("LoHa", &Loha::ROLES),
-    ("LoKr", &Lokr::ROLES),
-    ("OFT", &Oft::ROLES),
-    ("OFT of PEFT", &PeftOft::ROLES),
-    ("GLoRA", &Glora::ROLES),
+/// An algorithm that the tensors of a module tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AlgorithmName {
+    Lora,
+    Loha,
+    Lokr,
+    Oft,
+    PeftOft,
+    Glora,
+}
+
+/// Algorithms by their names, each with the roles of its tensors.
+const ALGORITHMS: [(AlgorithmName, &str, &[Role]); 6] = [
+    (AlgorithmName::Lora, "LoRA", &Lora::ROLES),
+    (AlgorithmName::Loha, "LoHa", &Loha::ROLES),
+    (AlgorithmName::Lokr, "LoKr", &Lokr::ROLES),
+    (AlgorithmName::Oft, "OFT", &Oft::ROLES),
+    (AlgorithmName::PeftOft, "OFT of PEFT", &PeftOft::ROLES),
+    (AlgorithmName::Glora, "GLoRA", &Glora::ROLES),
 ];
+
+impl AlgorithmName {
+    fn in_words(self) -> &'static str {
+        let named = ALGORITHMS.iter().find(|(it, ..)| *it == self);
+        named.map_or("", |(_, name, _)| name)
+    }
+}
 
 impl<'a> Reading<'a> {
     /// Begins to read an adapter.
@@ -77,13 +95,15 @@ impl<'a> Reading<'a> {
     }
 
     fn read_module(&mut self, module: &Module) -> Result<(), ConvertError> {
-        let named = ALGORITHMS.iter().filter(|(_, roles)| module.has_any(roles));
-        let named: Vec<&str> = named.map(|(name, _)| *name).collect();
+        let named = ALGORITHMS.iter().filter(|(.., roles)| module.has_any(roles));
+        let named: Vec<(AlgorithmName, &str)> =
+            named.map(|(algorithm, name, _)| (*algorithm, *name)).collect();
         let scale = match named[..] {
             [] => Scale::ONE,
-            [name] => self.read_weight(module, name)?.unwrap_or(Scale::ONE),
+            [(algorithm, _)] => self.read_weight(module, algorithm)?.unwrap_or(Scale::ONE),
             _ => {
-                let kinds = named.join(" and ");
+                let kinds: Vec<&str> = named.iter().map(|(_, name)| *name).collect();
+                let kinds = kinds.join(" and ");
                 let problem = format!("module `{}` is {kinds} at once", module.name);
                 return Err(self.file.misfit(problem));
             }
@@ -130,7 +150,11 @@ impl<'a> Reading<'a> {
     }
 
     /// Reads the change of a module's weight; returns its factor, where the model has the weight.
-    fn read_weight(&mut self, module: &Module, name: &str) -> Result<Option<Scale>, ConvertError> {
+    fn read_weight(
+        &mut self,
+        module: &Module,
+        algorithm: AlgorithmName,
+    ) -> Result<Option<Scale>, ConvertError> {
         let sites = self.find(module, Wanted::Matrix)?;
         if sites.is_empty() {
             let is_elsewhere =
@@ -139,73 +163,28 @@ impl<'a> Reading<'a> {
             self.leave_out(parts.map(|(_, tensor)| tensor));
             return Ok(None);
         }
-        let changes = sites.into_iter().map(|site| self.change_of(module, name, site));
+        let changes = sites.into_iter().map(|site| self.change_of(module, algorithm, site));
         let changes = changes.collect::<Result<Vec<_>, _>>()?;
         // Checked now, since the weight may be merged hours later.
         self.check_numbers(module)?;
-        let told = changes.last().map(|change| change.scale);
+        let scale = changes.last().map(|change| change.scale);
         for change in changes {
             self.push(&module.name, change)?;
         }
-        Ok(told)
+        Ok(scale)
     }
 
-    fn change_of(&self, module: &Module, name: &str, site: Site) -> Result<Change, ConvertError> {
+    fn change_of(
+        &self,
+        module: &Module,
+        name: AlgorithmName,
+        site: Site,
+    ) -> Result<Change, ConvertError> {
         let file = self.file;
         let misfit = |problem: String| file.misfit(problem);
-        let may_transpose = file.is_transposed(&module.name);
-        let is_whole = site.of_change.is_none();
-        let mut strength = self.strength;
-        let (algorithm, scale) = match name {
-            "LoHa" => {
-                let loha = Loha::of(module, &site).map_err(misfit)?;
-                let scale = file.scale_of(module, Some(loha.rank()))?;
-                (Algorithm::Loha(loha), scale)
-            }
-            "LoKr" => {
-                let lokr = Lokr::of(module, &site).map_err(misfit)?;
-                let scale = file.scale_of(module, lokr.rank())?;
-                (Algorithm::Lokr(lokr), scale)
-            }
-            // A rotation mixes the rows of all of these weights, and a product with the weight
-            // needs the whole of it.
-            "OFT" | "OFT of PEFT" | "GLoRA" if !is_whole => {
-                return Err(misfit(format!(
-                    "module `{}` changes `{}` together with other weights, which {name} cannot; merge \
-                     it into a model that has them in one",
-                    module.name, site.tensor.name
-                )));
-            }
-            "OFT" => {
-                let alpha = module.get(Role::Alpha).map(|alpha| number(&file.checkpoint, alpha));
-                let alpha = alpha.transpose()?.unwrap_or(0.0);
-                let oft = Oft::of(module, &site, alpha, strength).map_err(misfit)?;
-                // The rotation is blended with the identity by the strength already.
-                strength = 1.0;
-                (Algorithm::Oft(oft), Scale::ONE)
-            }
-            "OFT of PEFT" if may_transpose => {
-                let name = &module.name;
-                return Err(misfit(format!(
-                    "module `{name}` is of a weight that is stored transposed"
-                )));
-            }
-            "OFT of PEFT" => {
-                let settings = file.oft_settings(&module.name);
-                let oft = PeftOft::of(module, &site, settings).map_err(misfit)?;
-                (Algorithm::PeftOft(oft), Scale::ONE)
-            }
-            "GLoRA" => {
-                let glora = Glora::of(module, &site).map_err(misfit)?;
-                let scale = file.scale_of(module, Some(glora.rank()))?;
-                (Algorithm::Glora(glora), scale)
-            }
-            _ => {
-                let lora = Lora::of(module, &site, may_transpose).map_err(misfit)?;
-                let scale = file.scale_of(module, Some(lora.rank()))?;
-                (Algorithm::Lora(lora), scale)
-            }
-        };
+        let (algorithm, scale) = self.algorithm_of(module, name, &site)?;
+        // The rotation is blended with the identity by the strength already.
+        let strength = if name == AlgorithmName::Oft { 1.0 } else { self.strength };
         let is_transposed = matches!(&algorithm, Algorithm::Lora(lora) if lora.is_transposed());
         let dora = Dora::of(module, &site, is_transposed).map_err(misfit)?;
         if dora.is_some() && matches!(algorithm, Algorithm::Oft(_) | Algorithm::PeftOft(_)) {
@@ -219,6 +198,68 @@ impl<'a> Reading<'a> {
         }
         let (index, module) = (self.index, module.name.clone());
         Ok(Change { file: index, module, site, algorithm, dora, scale, strength })
+    }
+
+    /// Returns the algorithm of a module's change, and its factor.
+    fn algorithm_of(
+        &self,
+        module: &Module,
+        algorithm: AlgorithmName,
+        site: &Site,
+    ) -> Result<(Algorithm, Scale), ConvertError> {
+        let file = self.file;
+        let misfit = |problem: String| file.misfit(problem);
+        let may_transpose = file.is_transposed(&module.name);
+        let is_whole = site.of_change.is_none();
+        Ok(match algorithm {
+            AlgorithmName::Loha => {
+                let loha = Loha::of(module, site).map_err(misfit)?;
+                let scale = file.scale_of(module, Some(loha.rank()))?;
+                (Algorithm::Loha(loha), scale)
+            }
+            AlgorithmName::Lokr => {
+                let lokr = Lokr::of(module, site).map_err(misfit)?;
+                let scale = file.scale_of(module, lokr.rank())?;
+                (Algorithm::Lokr(lokr), scale)
+            }
+            // A rotation mixes the rows of all of these weights, and a product with the weight
+            // needs the whole of it.
+            AlgorithmName::Oft | AlgorithmName::PeftOft | AlgorithmName::Glora if !is_whole => {
+                let name = algorithm.in_words();
+                return Err(misfit(format!(
+                    "module `{}` changes `{}` together with other weights, which {name} cannot; merge \
+                     it into a model that has them in one",
+                    module.name, site.tensor.name
+                )));
+            }
+            AlgorithmName::Oft => {
+                let alpha = module.get(Role::Alpha).map(|alpha| number(&file.checkpoint, alpha));
+                let alpha = alpha.transpose()?.unwrap_or(0.0);
+                let oft = Oft::of(module, site, alpha, self.strength).map_err(misfit)?;
+                (Algorithm::Oft(oft), Scale::ONE)
+            }
+            AlgorithmName::PeftOft if may_transpose => {
+                let name = &module.name;
+                return Err(misfit(format!(
+                    "module `{name}` is of a weight that is stored transposed"
+                )));
+            }
+            AlgorithmName::PeftOft => {
+                let settings = file.oft_settings(&module.name);
+                let oft = PeftOft::of(module, site, settings).map_err(misfit)?;
+                (Algorithm::PeftOft(oft), Scale::ONE)
+            }
+            AlgorithmName::Glora => {
+                let glora = Glora::of(module, site).map_err(misfit)?;
+                let scale = file.scale_of(module, Some(glora.rank()))?;
+                (Algorithm::Glora(glora), scale)
+            }
+            AlgorithmName::Lora => {
+                let lora = Lora::of(module, site, may_transpose).map_err(misfit)?;
+                let scale = file.scale_of(module, Some(lora.rank()))?;
+                (Algorithm::Lora(lora), scale)
+            }
+        })
     }
 
     /// Adds a change that is stored whole; a tensor of another shape counts as unmatched.

@@ -1,5 +1,7 @@
 //! ComfyUI's table: which kinds of files it opens with codes, from its own loaders.
 
+use roundwise_tensor_file::Dtype;
+
 use crate::model::{Detected, Dialect, FileKind};
 use crate::source::consumer::answer::TakesCodes;
 
@@ -57,6 +59,12 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
             false => not_known("codes of such a model have not been tried in ComfyUI"),
         },
     }
+}
+
+/// Returns whether ComfyUI's own parser of headers knows a dtype: that of its memory-mapping loader has no entry for
+/// these two, and ends with a KeyError.
+pub(crate) fn reads_dtype(dtype: Dtype) -> bool {
+    !matches!(dtype, Dtype::F8E8M0 | Dtype::F4)
 }
 
 /// Answers for a model whose kind takes codes where its architecture and its names do.

@@ -6,12 +6,10 @@ use serde_json::Value;
 use crate::model::Dialect;
 use crate::plan::{Note, Plan};
 use crate::recipe::Purpose;
+use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
 
-/// The name of a model's configuration.
-pub(crate) const MODEL_CONFIG: &str = "config.json";
-
-/// Entries of a configuration that describe codes.
-pub(crate) const CODE_ENTRIES: [&str; 2] = ["quantization_config", "compression_config"];
+/// Entries of a configuration that describe codes; the second is that of older compressed-tensors.
+const CODE_ENTRIES: [&str; 2] = [QUANTIZATION_CONFIG, "compression_config"];
 
 /// A file beside the model that describes codes alone.
 const CODES_FILE: &str = "hf_quant_config.json";
@@ -38,7 +36,7 @@ pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
         Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
             remove_codes(&mut changed);
             if let (Some(told), Some(entries)) = (plan.server_config(), changed.as_object_mut()) {
-                entries.insert(CODE_ENTRIES[0].to_owned(), told.quantization_config);
+                entries.insert(QUANTIZATION_CONFIG.to_owned(), told.quantization_config);
             }
         }
         Purpose::Decode(dtype) => {

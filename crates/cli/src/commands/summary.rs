@@ -1,6 +1,9 @@
+//! The summary of a conversion, for people.
+
 use std::collections::BTreeMap;
 
 use roundwise_convert::Report;
+use roundwise_convert::layout::is_marker;
 use roundwise_convert::plan::Action;
 use roundwise_convert::report::{Prediction, RoundingTotals, TensorReport};
 use roundwise_convert::source::{Opens, SchemeConsumer, UsedMoment};
@@ -16,7 +19,7 @@ const REASONS_SHOWN: usize = 8;
 const WORST_SHOWN: usize = 3;
 
 /// Describes a conversion for people.
-pub(in crate::commands) fn describe(report: &Report, typed: &Typed) -> String {
+pub(super) fn describe(report: &Report, typed: &Typed) -> String {
     let mut text = format!("{} → {}\n", path(&report.input), path(&report.output));
     text += &format!(
         "  {} (preset {}): {}\n",
@@ -84,9 +87,6 @@ fn describe_counts(report: &Report) -> String {
 /// Describes the side tensors of layers that were stored anew: `6 scales and 6 markers`.
 fn describe_side_tensors(report: &Report) -> Option<String> {
     let removed = report.tensors.iter().filter(|layer| layer.decision == Action::Remove);
-    let is_marker = |name: &str| {
-        [".comfy_quant", "scaled_fp8", "scaled_fp16"].iter().any(|end| name.ends_with(end))
-    };
     let (markers, scales): (Vec<_>, Vec<_>) = removed.partition(|layer| is_marker(&layer.name));
     let kinds = [(scales.len(), "scale"), (markers.len(), "marker")];
     let told = kinds.into_iter().filter(|(count, _)| *count > 0);
@@ -110,7 +110,7 @@ fn describe_schemes(report: &Report) -> String {
     report.consumers.iter().map(line).collect()
 }
 
-/// Describes what the file is predicted to lose, and how far such predictions were off.
+/// Describes what the file is predicted to lose.
 fn describe_prediction(prediction: &Prediction) -> String {
     let unit = match prediction.measure.as_str() {
         "nats" => "nats per token (KL)",
