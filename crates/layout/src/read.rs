@@ -2,10 +2,11 @@
 //!
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
 //! `foreign`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
-//! `servers`, `packed`, `bank`, `scales`, `header_scales`, `recognise`, `stored_layers`, `orphans`,
+//! `servers`, `packed`, `bank`, `scales`, `header_scales`, `recognise`, `stored_layers`, `companions`, `orphans`,
 //! `find`, `repair`.
 
 mod bank;
+mod companions;
 pub(crate) mod defect;
 mod find;
 mod finite;

@@ -6,6 +6,7 @@ use crate::legacy::FULL_PRECISION_ELEMENTS;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
 use crate::names::{find_weight, layer_of_weight};
+use crate::read::companions::{rotating_entry, unknown_companions};
 use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
@@ -91,6 +92,7 @@ impl StoredLayers {
         // 3. What is wrong, once it is known which layers there are.
         found.add_foreign(foreign);
         found.refuse_lost_scales(file);
+        found.refuse_unknown_companions(file);
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
@@ -122,6 +124,26 @@ impl StoredLayers {
         for defect in lost {
             self.layers.remove(&defect.layer);
             self.defects.push(defect);
+        }
+    }
+
+    /// Refuses codes that are another weight than they seem: beside a tensor under a name that is not known
+    /// there, or of a model whose configuration rotates its inputs.
+    fn refuse_unknown_companions(&mut self, file: &Checkpoint) {
+        let mut refused = unknown_companions(file, self);
+        if self.layers.is_empty() && self.foreign.is_empty() {
+            return;
+        }
+        if let Some(entry) = rotating_entry(file) {
+            let coded = self.layers.keys().chain(self.foreign.keys());
+            let why = format!("of a rotated weight, as `{entry}` of the configuration says");
+            refused.extend(coded.map(|layer| (layer.clone(), why.clone())));
+        }
+        for (layer, why) in refused {
+            self.layers.remove(&layer);
+            self.foreign.remove(&layer);
+            let problem = format!("holds codes {why}");
+            self.defects.push(Defect::new(&layer, problem, breaks::UNREADABLE));
         }
     }
 

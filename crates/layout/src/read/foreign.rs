@@ -9,7 +9,7 @@ pub(crate) mod catalog;
 mod compressed_tensors;
 mod expert_banks;
 mod fields;
-mod file;
+pub(crate) mod file;
 mod fp4;
 mod gptq;
 mod hqq;

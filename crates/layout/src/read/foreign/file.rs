@@ -8,7 +8,7 @@ use serde_json::Value;
 pub(crate) struct ForeignFile<'a> {
     checkpoint: &'a Checkpoint,
     config: OnceCell<Value>,
-    quantization: OnceCell<Value>,
+    settings: OnceCell<Value>,
 }
 
 impl Deref for ForeignFile<'_> {
@@ -21,7 +21,7 @@ impl Deref for ForeignFile<'_> {
 
 impl<'a> ForeignFile<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
-        Self { checkpoint, config: OnceCell::new(), quantization: OnceCell::new() }
+        Self { checkpoint, config: OnceCell::new(), settings: OnceCell::new() }
     }
 
     fn json(&self, name: &str) -> Option<Value> {
@@ -34,8 +34,8 @@ impl<'a> ForeignFile<'a> {
 
     /// Returns `quantization_config` of `config.json`, else what the file of GPTQ's or AWQ's own programs
     /// says; nothing where there is none.
-    fn quantization(&self) -> &Value {
-        self.quantization.get_or_init(|| {
+    pub(crate) fn settings(&self) -> &Value {
+        self.settings.get_or_init(|| {
             let inside = self.config().get("quantization_config").cloned();
             let own =
                 || self.json("quantize_config.json").or_else(|| self.json("quant_config.json"));
@@ -45,7 +45,7 @@ impl<'a> ForeignFile<'a> {
 
     /// Returns one setting of the codes.
     pub(crate) fn setting(&self, key: &str) -> Option<&Value> {
-        self.quantization().get(key).filter(|value| !value.is_null())
+        self.settings().get(key).filter(|value| !value.is_null())
     }
 
     /// Returns a setting that is a text, in small letters.

@@ -134,6 +134,16 @@ fn check_settings(file: &ForeignFile<'_>, bits: u64) -> Result<(), String> {
     if let Some(packing) = told.filter(|told| !["gptq", "gptq_v2"].contains(&told.as_str())) {
         return Err(format!("its packing is `{packing}`; those of `gptq` and `gptq_v2` are read"));
     }
+    if let Some(packing) = file.text("packing_format").filter(|told| !is_of_auto_round(told)) {
+        return Err(format!(
+            "its packing is `{packing}`; those of `gptq` and `auto_round` are read"
+        ));
+    }
+    let methods = ["gptq", "auto-round", "auto_round", "intel/auto-round"];
+    if let Some(method) = file.text("quant_method").filter(|told| !methods.contains(&told.as_str()))
+    {
+        return Err(format!("it is packed as by GPTQ, and the configuration says `{method}`"));
+    }
     match file.setting("bits").and_then(Value::as_u64) {
         // Some layers may have other bits than most.
         Some(told) if told != bits && file.setting("dynamic").is_none() => {
@@ -141,6 +151,12 @@ fn check_settings(file: &ForeignFile<'_>, bits: u64) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// Tells whether a packing is one of AutoRound's, which may be GPTQ's.
+fn is_of_auto_round(packing: &str) -> bool {
+    let after = packing.strip_prefix("auto_round").or_else(|| packing.strip_prefix("auto-round"));
+    after.is_some_and(|after| after.is_empty() || after.contains("gptq"))
 }
 
 /// Tells whether the configuration says that columns are in the order of their activations.
@@ -189,12 +205,16 @@ fn zero_points(
     [groups, rows, bits]: [u64; 3],
 ) -> Result<ZeroPoints, String> {
     let told = file.text("checkpoint_format").or_else(|| file.text("format"));
-    let is_told = file.text("quant_method").is_some() || file.setting("bits").is_some();
+    let told = told.or_else(|| file.text("packing_format"));
+    let method = file.text("quant_method");
+    // AutoRound has packings of both kinds, of which only `auto_round:gptq` and the like say which they are.
+    let is_of_auto_round = method.as_ref().is_some_and(|method| method.contains("round"));
+    let is_told = (method.is_some() || file.setting("bits").is_some()) && !is_of_auto_round;
     match told.as_deref() {
         Some("gptq_v2") => return Ok(ZeroPoints::Own),
-        Some(_) => return Ok(less_one(file, bits)),
+        Some(packing) if packing.contains("gptq") => return Ok(less_one(file, bits)),
         None if is_told => return Ok(less_one(file, bits)),
-        None => {}
+        Some(_) | None => {}
     }
     let stored = words(&file.read(zeros).map_err(|error| error.to_string())?);
     let (rows, bits) = (size(rows)?, size(bits)?);

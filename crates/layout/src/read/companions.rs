@@ -1,0 +1,119 @@
+//! What stands beside codes and may change what they mean.
+
+use roundwise_tensor_file::Checkpoint;
+use serde_json::Value;
+
+use crate::read::foreign::file::ForeignFile;
+use crate::read::stored_layers::StoredLayers;
+
+/// Buffers of modules, which say nothing of their weight.
+const BUFFERS: [&str; 4] = ["_extra_state", "num_batches_tracked", "running_mean", "running_var"];
+
+/// What names of scales of inputs, outputs and caches hold: rounding of what a layer reads and writes, not
+/// of its weight.
+const OF_ACTIVATIONS: [&str; 7] =
+    ["input", "output", "activation", "act_scale", "k_scale", "v_scale", "q_scale"];
+
+/// What names of numbers hold that inputs are multiplied by or mixed with, so that the weight is another one.
+const OF_CHANGED_INPUTS: [&str; 4] = ["pre", "smooth", "rot", "hadamard"];
+
+/// What names of submodules begin with that are part of the weight they stand in.
+const PARTS_OF_WEIGHTS: [&str; 3] = ["lora", "svd", "parametrizations"];
+
+/// What entries of a configuration are called that say that codes are of a rotated weight, whose inputs are
+/// rotated as well.
+const OF_ROTATIONS: [&str; 5] = ["transform_config", "rotat", "hadamard", "quarot", "spinquant"];
+
+/// Returns the entry of the configuration beside the file that makes another weight of all codes.
+pub(crate) fn rotating_entry(file: &Checkpoint) -> Option<String> {
+    let file = ForeignFile::new(file);
+    let is_rotation = |(key, value): &(&String, &Value)| {
+        let is_set = match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::Object(entries) => !entries.is_empty(),
+            Value::Array(entries) => !entries.is_empty(),
+            Value::Bool(true) | Value::Number(_) | Value::String(_) => true,
+        };
+        is_set && OF_ROTATIONS.iter().any(|word| key.to_ascii_lowercase().contains(word))
+    };
+    let inside =
+        |entries: &Value| entries.as_object()?.iter().find(is_rotation).map(|(key, _)| key.clone());
+    inside(file.settings()).or_else(|| inside(file.setting("meta")?))
+}
+
+/// Finds layers in codes beside which there is a tensor under a name that is not known there: a scale, a part of
+/// low rank, an order of columns. Their codes alone are another weight. Each comes with what its codes are, in words.
+pub(crate) fn unknown_companions(file: &Checkpoint, found: &StoredLayers) -> Vec<(String, String)> {
+    let own = found.layers.values().map(|layer| (&layer.layer, layer.weight()));
+    let foreign = found.foreign.iter().map(|(name, layer)| (name, layer.codes_tensor.clone()));
+    let unknown = own.chain(foreign).filter_map(|(layer, codes)| {
+        let is_a_matrix = file.get(&codes).is_some_and(|codes| codes.shape.len() > 1);
+        let is_unknown = |part: &&str| {
+            let name = format!("{layer}.{part}");
+            name != codes && !found.side_tensors.contains_key(&name) && !is_known(part)
+        };
+        let part = parts_of(file, layer).find(is_unknown).filter(|_| is_a_matrix)?;
+        let why = "which is not known there and may make another weight of them";
+        Some((layer.clone(), format!("beside `{layer}.{part}`, {why}")))
+    });
+    unknown.collect()
+}
+
+/// Returns the ends of the names that begin with a layer's.
+fn parts_of<'a>(file: &'a Checkpoint, layer: &str) -> impl Iterator<Item = &'a str> {
+    let inside = format!("{layer}.");
+    // Tensors are sorted by name, so those of a layer lie together.
+    let first = file.tensors().partition_point(|tensor| tensor.name < inside);
+    file.tensors()[first..].iter().map_while(move |tensor| tensor.name.strip_prefix(&inside))
+}
+
+fn is_known(part: &str) -> bool {
+    let holds = |words: &[&str]| words.iter().any(|word| part.contains(word));
+    match part.split_once('.') {
+        Some((module, _)) if module.ends_with("_quantizer") => {
+            !module.starts_with("weight") && !holds(&OF_CHANGED_INPUTS)
+        }
+        // Another module, with a weight of its own.
+        Some((module, _)) => !PARTS_OF_WEIGHTS.iter().any(|start| module.starts_with(start)),
+        None if holds(&OF_CHANGED_INPUTS) => false,
+        None => part.starts_with("bias") || BUFFERS.contains(&part) || holds(&OF_ACTIVATIONS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_change_a_weight_is_not_known() {
+        for part in [
+            "bias",
+            "input_scale",
+            "activation_scale",
+            "k_scale",
+            "running_mean",
+            "input_quantizer._amax",
+            "norm.weight",
+            "pre_norm.weight",
+        ] {
+            assert!(is_known(part), "{part}");
+        }
+        for part in [
+            "weights_scaling_factor",
+            "scaling_factor",
+            "weight_quantizer._amax",
+            "pre_quant_scale",
+            "act_pre_scale",
+            "input_quantizer._pre_quant_scale",
+            "svdquant_lora_a",
+            "lora_up.weight",
+            "smooth_scale",
+            "weight_g_idx",
+            "outlier_weight",
+            "sf",
+            "perm",
+        ] {
+            assert!(!is_known(part), "{part}");
+        }
+    }
+}
