@@ -328,6 +328,18 @@ fn zero_points_of_gptq_are_as_the_configuration_says() {
     assert_eq!(first(0x3333_3333, Some(v1)), Some(-8.0));
     assert_eq!(first(0x3333_3333, Some(v2)), Some(-6.0));
     assert_eq!(first(0x3333_3333, Some(marlin)), None);
+    // AutoRound's own packing stores them as they are, and does not say so; symmetric ones tell.
+    let auto_round = |packing: &str| {
+        format!(
+            r#"{{"quantization_config": {{"quant_method": "auto-round", "packing_format": "{packing}"}}}}"#
+        )
+    };
+    assert_eq!(first(0x3333_3333, Some(&auto_round("auto_round:auto_gptq"))), Some(-8.0));
+    assert_eq!(first(0x8888_8888, Some(&auto_round("auto_round"))), Some(-16.0));
+    assert_eq!(first(0x3333_3333, Some(&auto_round("auto_round"))), None);
+    assert_eq!(first(0x3333_3333, Some(&auto_round("auto_round:auto_awq"))), None);
+    let awq = r#"{"quantization_config": {"quant_method": "awq", "bits": 4}}"#;
+    assert_eq!(first(0x3333_3333, Some(awq)), None);
     // The first zero point is 0: of GPTQModel's words, one has been taken off the whole.
     assert_eq!(first(0xFFFF_FFFF, Some(v1)), Some(0.0));
     assert_eq!(first(0x1111_1110_u32.wrapping_sub(0x1111_1111), Some(gptqmodel)), Some(0.0));
@@ -335,6 +347,24 @@ fn zero_points_of_gptq_are_as_the_configuration_says() {
     assert_eq!(first(0x7777_7777, None), Some(-16.0));
     assert_eq!(first(0x8888_8888, None), Some(-16.0));
     assert_eq!(first(0x3333_3333, None), None);
+}
+
+#[test]
+fn codes_of_a_rotated_model_are_refused() {
+    for entry in [r#""rotation": "quarot""#, r#""transform_config": {"config_groups": {"R4": {}}}"#]
+    {
+        let config =
+            format!(r#"{{"quantization_config": {{"quant_method": "gptq", "bits": 4, {entry}}}}}"#);
+        let file = safetensors_with_metadata(&gptq(0x7777_7777), &[]);
+        let opened = open_beside(&file, Some(&config));
+        assert!(opened.stored.foreign.is_empty(), "{entry}");
+        let [defect] = opened.stored.defects.as_slice() else { panic!("{entry}") };
+        assert!(defect.problem.contains("of a rotated weight"), "{}", defect.problem);
+    }
+    let idle =
+        r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "transform_config": {}}}"#;
+    let file = safetensors_with_metadata(&gptq(0x7777_7777), &[]);
+    assert!(!open_beside(&file, Some(idle)).stored.foreign.is_empty());
 }
 
 #[test]

@@ -356,6 +356,31 @@ fn codes_without_a_scale_beside_one_of_an_unknown_name() {
     }
 }
 
+#[test]
+fn codes_beside_a_tensor_that_may_make_another_weight_of_them() {
+    let scaled = || vec![fp8("m.a.weight", &[2, 2]), scale("m.a.weight_scale", &[], &[0.5])];
+    let plain = || vec![fp8("m.a.weight", &[2, 2])];
+    for part in ["weights_scaling_factor", "sf", "perm", "lora_up.weight", "weight_quantizer._max"]
+    {
+        for mut tensors in [scaled(), plain()] {
+            let name = format!("m.a.{part}");
+            tensors.push(ones(&name, "F32", &[2]));
+            let file = opened(&tensors, None);
+            assert!(file.stored.layers.is_empty(), "{part}");
+            let problem = format!(
+                "holds codes beside `{name}`, which is not known there and may make another weight of them"
+            );
+            assert_eq!(defects(&file), [("m.a", problem.as_str())]);
+        }
+    }
+    // What rounds inputs, what is added, and what another module has leave the weight as it is.
+    for part in ["bias", "input_amax", "input_quantizer._amax", "norm.weight", "running_mean"] {
+        let mut tensors = scaled();
+        tensors.push(ones(&format!("m.a.{part}"), "F32", &[2]));
+        assert!(opened(&tensors, None).stored.layers.contains_key("m.a"), "{part}");
+    }
+}
+
 /// A program that copied such a layer would lose its scales.
 #[test]
 fn packed_codes() {
