@@ -1,9 +1,13 @@
 //! What stands beside codes and may change what they mean.
 
-use roundwise_tensor_file::Checkpoint;
+use std::collections::BTreeSet;
+
+use roundwise_tensor_file::{Checkpoint, Dtype};
 use serde_json::Value;
 
+use crate::names::find_weight;
 use crate::read::foreign::file::ForeignFile;
+use crate::read::foreign::parts::PLAIN;
 use crate::read::stored_layers::StoredLayers;
 
 /// Buffers of modules, which say nothing of their weight.
@@ -57,6 +61,46 @@ pub(crate) fn unknown_companions(file: &Checkpoint, found: &StoredLayers) -> Vec
         Some((layer.clone(), format!("beside `{layer}.{part}`, {why}")))
     });
     unknown.collect()
+}
+
+/// Finds modules without a weight that hold a matrix of whole numbers beside plain ones, and says what it is: codes
+/// under a name of their own, such as `B` beside `s`.
+pub(crate) fn unnamed_codes(file: &Checkpoint, found: &StoredLayers) -> Vec<(String, String)> {
+    let refused: BTreeSet<&str> =
+        found.defects.iter().map(|defect| defect.layer.as_str()).collect();
+    let read: BTreeSet<&str> =
+        found.foreign.values().map(|layer| layer.codes_tensor.as_str()).collect();
+    let is_taken = |module: &str| {
+        refused.contains(module)
+            || found.layers.contains_key(module)
+            || found.foreign.contains_key(module)
+            || find_weight(file, module).is_some()
+    };
+    let unnamed = file.tensors().iter().filter_map(|codes| {
+        // Indices are I64, as torch makes them.
+        let is_of_codes = matches!(
+            codes.dtype,
+            Dtype::I8 | Dtype::U8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32
+        );
+        let is_a_matrix = codes.shape.len() > 1 && codes.shape.iter().all(|size| *size > 1);
+        let (module, _) = codes.name.rsplit_once('.').filter(|_| is_of_codes && is_a_matrix)?;
+        let is_known = is_taken(module)
+            || read.contains(codes.name.as_str())
+            || found.side_tensors.contains_key(&codes.name);
+        let is_scale = |part: &&str| {
+            let scale = file.get(&format!("{module}.{part}"));
+            !part.contains('.')
+                && !part.starts_with("bias")
+                && scale.is_some_and(|scale| PLAIN.contains(&scale.dtype))
+        };
+        let scale = parts_of(file, module).find(is_scale).filter(|_| !is_known)?;
+        let why = format!(
+            "in `{}`, {} beside `{module}.{scale}`, of a kind that is not known",
+            codes.name, codes.dtype
+        );
+        Some((module.to_owned(), why))
+    });
+    unnamed.collect()
 }
 
 /// Returns the ends of the names that begin with a layer's.

@@ -6,7 +6,7 @@ use crate::legacy::FULL_PRECISION_ELEMENTS;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
 use crate::names::{find_weight, layer_of_weight};
-use crate::read::companions::{rotating_entry, unknown_companions};
+use crate::read::companions::{rotating_entry, unknown_companions, unnamed_codes};
 use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
@@ -131,10 +131,9 @@ impl StoredLayers {
     /// there, or of a model whose configuration rotates its inputs.
     fn refuse_unknown_companions(&mut self, file: &Checkpoint) {
         let mut refused = unknown_companions(file, self);
-        if self.layers.is_empty() && self.foreign.is_empty() {
-            return;
-        }
-        if let Some(entry) = rotating_entry(file) {
+        refused.extend(unnamed_codes(file, self));
+        let has_codes = !self.layers.is_empty() || !self.foreign.is_empty();
+        if has_codes && let Some(entry) = rotating_entry(file) {
             let coded = self.layers.keys().chain(self.foreign.keys());
             let why = format!("of a rotated weight, as `{entry}` of the configuration says");
             refused.extend(coded.map(|layer| (layer.clone(), why.clone())));

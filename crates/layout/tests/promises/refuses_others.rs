@@ -381,6 +381,28 @@ fn codes_beside_a_tensor_that_may_make_another_weight_of_them() {
     }
 }
 
+#[test]
+fn codes_under_names_of_their_own() {
+    for (codes_name, dtype, width, scale_name) in
+        [("B", "I32", 4, "s"), ("packed", "U8", 1, "amax"), ("weight_int4", "I8", 1, "weight_s")]
+    {
+        let tensors = [
+            Tensor::new(&format!("m.a.{codes_name}"), dtype, &[2, 8], vec![1; 16 * width]),
+            scale(&format!("m.a.{scale_name}"), &[2], &[0.5, 1.0]),
+        ];
+        let file = opened(&tensors, None);
+        let found = defects(&file);
+        let [("m.a", problem)] = found.as_slice() else { panic!("{codes_name}: {found:?}") };
+        assert!(problem.contains("of a kind that is not known"), "{problem}");
+    }
+    // Tables of indices are I64.
+    let tensors = [
+        Tensor::new("m.a.relative_position_index", "I64", &[2, 2], vec![1; 32]),
+        scale("m.a.relative_position_bias_table", &[2], &[0.5, 1.0]),
+    ];
+    assert_eq!(defects(&opened(&tensors, None)), []);
+}
+
 /// A program that copied such a layer would lose its scales.
 #[test]
 fn packed_codes() {
