@@ -119,7 +119,10 @@ impl Plan {
             sharding: request.limits.sharding(source),
             part,
         };
-        refuse_for_program(path, recipe, &plan)?;
+        let are_alike = plan.are_experts_alike();
+        refuse_for_program(path, recipe, plan.schemes(), |program, scheme| {
+            plan.subject.opener_other_than(program, scheme, layout, are_alike)
+        })?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
     }

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use roundwise_layout::{Defect, OpenerKind, RepairedLayers};
+use roundwise_layout::{Defect, Opener, OpenerKind, RepairedLayers};
 use roundwise_scheme::Scheme;
 
 use crate::error::ConvertError;
 use crate::model::{Detected, Preset};
 use crate::plan::decision::PlannedTensor;
-use crate::plan::plan::Plan;
 use crate::plan::reason::Reason;
 use crate::recipe::{Complaint, Program, Purpose, Recipe, Setting, Text};
 use crate::source::consumer::Consumer;
@@ -144,17 +143,19 @@ pub(super) fn refuse_other_model(
 }
 
 /// Refuses schemes that the program which the output is said to be for does not open, and others do.
+///
+/// - `opener_other_than`: who opens a scheme that this program does not
 pub(super) fn refuse_for_program(
     path: &Path,
     recipe: &Recipe,
-    plan: &Plan,
+    schemes: Vec<Scheme>,
+    opener_other_than: impl Fn(Program, Scheme) -> Option<Opener>,
 ) -> Result<(), ConvertError> {
     let named = recipe.file().program.as_deref();
     let known = Program::NAMES.into_iter().find(|(name, _)| Some(*name) == named);
     let Some((named, program)) = known else { return Ok(()) };
-    let are_alike = plan.are_experts_alike();
     let complaint = |scheme: Scheme| {
-        let opener = plan.subject.opener_other_than(program, scheme, plan.layout, are_alike)?;
+        let opener = opener_other_than(program, scheme)?;
         let (others, way_out) = match opener.kind {
             OpenerKind::Nobody { .. } => {
                 ("no program is known that does".to_owned(), "name another scheme")
@@ -165,7 +166,7 @@ pub(super) fn refuse_for_program(
             format!("{named} does not read `{scheme}` in this model; {others}\n  {way_out}");
         Some(Complaint::about(Setting::new("for"), problem))
     };
-    let complaints: Vec<Complaint> = plan.schemes().into_iter().filter_map(complaint).collect();
+    let complaints: Vec<Complaint> = schemes.into_iter().filter_map(complaint).collect();
     match complaints.is_empty() {
         true => Ok(()),
         false => Err(ConvertError::Misfit { path: path.to_owned(), complaints }),

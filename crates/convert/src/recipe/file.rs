@@ -43,7 +43,7 @@ pub struct RecipeFile {
     pub program: Option<String>,
     /// Scheme of the weights that no rule names. Default `fp8`, for servers `fp8-row`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "clap", arg(long, value_name = "SCHEME", help = help::scheme()))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "SCHEME", help = help::SCHEME_IN_SHORT, long_help = help::scheme()))]
     pub scheme: Option<String>,
     /// How the file is laid out: `comfy` or `comfy-legacy`, for servers `compressed-tensors`, `fp8`
     /// or `modelopt`. Default what serves program and scheme best.

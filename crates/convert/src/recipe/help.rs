@@ -42,6 +42,11 @@ pub(super) fn names_of_models() -> String {
     names() + " [default: translate, but llama.cpp's where no program is known to take the codes]"
 }
 
+/// The help text of schemes in a list that names the usual ones.
+pub(super) const SCHEME_IN_SHORT: &str = "\
+    How weights are stored, such as fp8, int8-row, nvfp4 or int4-convrot; `roundwise schemes` lists \
+    all [default: fp8, for servers fp8-row]";
+
 pub(super) fn scheme() -> String {
     choices("How weights are stored", CATALOG.iter().map(|entry| entry.name))
         + " [default: fp8, for servers fp8-row]"
