@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use serde_json::Value;
 
-use crate::names::find_weight;
+use crate::names::{find_weight, layer_of_weight};
 use crate::read::foreign::file::ForeignFile;
 use crate::read::foreign::parts::PLAIN;
+use crate::read::spelling::Spelling;
 use crate::read::stored_layers::StoredLayers;
 
 /// Buffers of modules, which say nothing of their weight.
@@ -48,19 +49,40 @@ pub(crate) fn rotating_entry(file: &Checkpoint) -> Option<String> {
 /// Finds layers in codes beside which there is a tensor under a name that is not known there: a scale, a part of
 /// low rank, an order of columns. Their codes alone are another weight. Each comes with what its codes are, in words.
 pub(crate) fn unknown_companions(file: &Checkpoint, found: &StoredLayers) -> Vec<(String, String)> {
-    let own = found.layers.values().map(|layer| (&layer.layer, layer.weight()));
-    let foreign = found.foreign.iter().map(|(name, layer)| (name, layer.codes_tensor.clone()));
-    let unknown = own.chain(foreign).filter_map(|(layer, codes)| {
+    let own = found.layers.values().map(|layer| {
+        // ComfyUI's marker says what the codes are, whatever else a module has.
+        let is_marked = matches!(layer.spelling, Spelling::Comfy | Spelling::ComfyLegacy);
+        (&layer.layer, layer.weight(), is_marked)
+    });
+    let foreign =
+        found.foreign.iter().map(|(name, layer)| (name, layer.codes_tensor.clone(), false));
+    let unknown = own.chain(foreign).filter_map(|(layer, codes, is_marked)| {
         let is_a_matrix = file.get(&codes).is_some_and(|codes| codes.shape.len() > 1);
         let is_unknown = |part: &&str| {
             let name = format!("{layer}.{part}");
-            name != codes && !found.side_tensors.contains_key(&name) && !is_known(part)
+            let is_its_own = name == codes || found.side_tensors.contains_key(&name);
+            !is_its_own && if is_marked { is_part_of_product(part) } else { !is_known(part) }
         };
         let part = parts_of(file, layer).find(is_unknown).filter(|_| is_a_matrix)?;
         let why = "which is not known there and may make another weight of them";
-        Some((layer.clone(), format!("beside `{layer}.{part}`, {why}")))
+        Some((layer.clone(), format!("codes beside `{layer}.{part}`, {why}")))
     });
     unknown.collect()
+}
+
+/// Finds weights of plain numbers that are not the whole of their layer's product: codes of them would be codes
+/// of another weight.
+pub(crate) fn partial_weights(file: &Checkpoint) -> Vec<(String, String)> {
+    let partial = file.tensors().iter().filter_map(|weight| {
+        let is_plain = PLAIN.contains(&weight.dtype) && weight.shape.len() > 1;
+        let layer = layer_of_weight(&weight.name).filter(|_| is_plain)?;
+        let part = parts_of(file, layer).find(|part| is_part_of_product(part))?;
+        Some((
+            layer.to_owned(),
+            format!("a weight that `{layer}.{part}` is multiplied with or added to"),
+        ))
+    });
+    partial.collect()
 }
 
 /// Finds modules without a weight that hold a matrix of whole numbers beside plain ones, and says what it is: codes
@@ -95,7 +117,7 @@ pub(crate) fn unnamed_codes(file: &Checkpoint, found: &StoredLayers) -> Vec<(Str
         };
         let scale = parts_of(file, module).find(is_scale).filter(|_| !is_known)?;
         let why = format!(
-            "in `{}`, {} beside `{module}.{scale}`, of a kind that is not known",
+            "codes in `{}`, {} beside `{module}.{scale}`, of a kind that is not known",
             codes.name, codes.dtype
         );
         Some((module.to_owned(), why))
@@ -112,15 +134,35 @@ fn parts_of<'a>(file: &'a Checkpoint, layer: &str) -> impl Iterator<Item = &'a s
 }
 
 fn is_known(part: &str) -> bool {
+    let is_of_activations = || OF_ACTIVATIONS.iter().any(|word| part.contains(word));
+    // A tensor of another module is of a weight of its own.
+    let is_usual = || {
+        part.contains('.')
+            || part.starts_with("bias")
+            || BUFFERS.contains(&part)
+            || is_of_activations()
+    };
+    !changes_weight(part) && is_usual()
+}
+
+/// Tells whether a tensor is called as programs call what a product needs beside the weight.
+fn is_part_of_product(part: &str) -> bool {
+    const NAMES: [&str; 5] =
+        ["act_pre_scale", "pre_quant_scale", "smooth", "smooth_factor", "smooth_scale"];
+    let is_low_rank = ["lora_", "svd_", "svdquant_"].iter().any(|start| part.starts_with(start));
+    NAMES.contains(&part) || is_low_rank
+}
+
+/// Tells whether a tensor is called as one that is multiplied with inputs, or is a part of the weight.
+fn changes_weight(part: &str) -> bool {
     let holds = |words: &[&str]| words.iter().any(|word| part.contains(word));
+    let is_a_part = PARTS_OF_WEIGHTS.iter().any(|start| part.starts_with(start));
     match part.split_once('.') {
         Some((module, _)) if module.ends_with("_quantizer") => {
-            !module.starts_with("weight") && !holds(&OF_CHANGED_INPUTS)
+            module.starts_with("weight") || holds(&OF_CHANGED_INPUTS)
         }
-        // Another module, with a weight of its own.
-        Some((module, _)) => !PARTS_OF_WEIGHTS.iter().any(|start| module.starts_with(start)),
-        None if holds(&OF_CHANGED_INPUTS) => false,
-        None => part.starts_with("bias") || BUFFERS.contains(&part) || holds(&OF_ACTIVATIONS),
+        Some(_) => is_a_part,
+        None => is_a_part || holds(&OF_CHANGED_INPUTS),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::legacy::FULL_PRECISION_ELEMENTS;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
 use crate::names::{find_weight, layer_of_weight};
-use crate::read::companions::{rotating_entry, unknown_companions, unnamed_codes};
+use crate::read::companions::{partial_weights, rotating_entry, unknown_companions, unnamed_codes};
 use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
@@ -132,16 +132,21 @@ impl StoredLayers {
     fn refuse_unknown_companions(&mut self, file: &Checkpoint) {
         let mut refused = unknown_companions(file, self);
         refused.extend(unnamed_codes(file, self));
+        // What is refused as codes is not refused once more.
+        let is_plain = |layer: &String| {
+            !self.layers.contains_key(layer) && self.defects.iter().all(|it| it.layer != *layer)
+        };
+        refused.extend(partial_weights(file).into_iter().filter(|(layer, _)| is_plain(layer)));
         let has_codes = !self.layers.is_empty() || !self.foreign.is_empty();
         if has_codes && let Some(entry) = rotating_entry(file) {
             let coded = self.layers.keys().chain(self.foreign.keys());
-            let why = format!("of a rotated weight, as `{entry}` of the configuration says");
+            let why = format!("codes of a rotated weight, as `{entry}` of the configuration says");
             refused.extend(coded.map(|layer| (layer.clone(), why.clone())));
         }
         for (layer, why) in refused {
             self.layers.remove(&layer);
             self.foreign.remove(&layer);
-            let problem = format!("holds codes {why}");
+            let problem = format!("holds {why}");
             self.defects.push(Defect::new(&layer, problem, breaks::UNREADABLE));
         }
     }

@@ -373,6 +373,12 @@ fn codes_beside_a_tensor_that_may_make_another_weight_of_them() {
             assert_eq!(defects(&file), [("m.a", problem.as_str())]);
         }
     }
+    for part in ["pre_quant_scale", "smooth_scale", "lora_A.weight"] {
+        let name = format!("m.a.{part}");
+        let file = opened(&[ones("m.a.weight", "F32", &[2, 2]), ones(&name, "F32", &[2])], None);
+        let problem = format!("holds a weight that `{name}` is multiplied with or added to");
+        assert_eq!(defects(&file), [("m.a", problem.as_str())]);
+    }
     // What rounds inputs, what is added, and what another module has leave the weight as it is.
     for part in ["bias", "input_amax", "input_quantizer._amax", "norm.weight", "running_mean"] {
         let mut tensors = scaled();
