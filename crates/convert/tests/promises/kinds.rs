@@ -466,7 +466,7 @@ fn only(names: impl IntoIterator<Item = String>) -> Vec<u8> {
 
 fn flux_behind(prefix: &str) -> impl Iterator<Item = String> {
     let keys = FLUX.split(", ").map(|key| key.split(' ').next().unwrap());
-    let blocks = (0..5).map(|n| format!("double_blocks.{n}.img_attn.qkv.weight"));
+    let blocks = (1..5).map(|n| format!("double_blocks.{n}.img_attn.qkv.weight"));
     keys.map(str::to_owned).chain(blocks).map(move |key| format!("{prefix}{key}"))
 }
 
@@ -626,10 +626,10 @@ fn matrices_in_parts_get_no_codes_and_the_parts_are_named() {
         "a.weight.crow_indices 33, a.weight.col_indices 9, a.weight.values 9",
     ];
     for parts in parts {
-        let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.qkv.");
+        let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.proj.");
         let (_folder, source) = opened(&file(&keys));
         let error = planned(&source, scheme("fp8")).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("`double_blocks.0.img_attn.qkv` has no `weight`"), "{error}");
+        assert!(error.contains("`double_blocks.0.img_attn.proj` has no `weight`"), "{error}");
         assert!(error.contains("fold"), "{error}");
         planned(&source, scheme("bf16")).unwrap_or_else(|error| panic!("{parts}: {error}"));
     }
