@@ -773,6 +773,10 @@ fn models_that_share_a_key_with_one_of_comfyui_are_not_promised_its_loader() {
             "decoder.layers.0.mlp.linear_fc1.weight, decoder.layers.0.mlp.linear_fc2.weight",
         ),
         ("a classifier", "clf.0.weight, clf.1.weight"),
+        (
+            "Step1X-Edit",
+            "double_blocks.0.img_attn.norm.key_norm.scale 128, double_blocks.0.img_attn.qkv.weight, img_in.weight, connector.S.weight",
+        ),
         ("DeepSDF", "latent_in.weight, lin0.weight"),
         ("genres", "genre_embedder.weight, fc.weight"),
         ("a ViT", "blocks.0.mlp.layer1.weight, blocks.0.mlp.layer2.weight"),
