@@ -30,7 +30,8 @@ impl Architecture {
     /// Returns the conditions that a file must meet.
     ///
     /// `KEY` is a tensor of this name, `KEY*` one whose name starts so, `KEY[d] = n` one whose
-    /// dimension `d` is `n`, `A | B` one of these.
+    /// dimension `d` is `n`, `KEY[d] != n` one whose dimension `d` is another, of a real model,
+    /// `A | B` one of these.
     pub fn conditions(&self) -> Vec<String> {
         self.when.iter().map(ToString::to_string).collect()
     }

@@ -13,8 +13,12 @@ use crate::model::shapes::Shapes;
 /// *KEY*          the name of some tensor holds this
 /// *KEY[] = n     the name of some tensor ends so, and it has n dimensions
 /// KEY[d] = n     it exists, and its dimension d (from 0) is n
+/// KEY[d] != n, m it exists, and its dimension d is none of these, but one of a real model
 /// A | B          one of these
 /// ```
+///
+/// `!=` is of exceptions: of models that have the names of another, and other sizes. Small models,
+/// such as those of trials, have no sizes that tell a family.
 #[derive(Debug, Clone)]
 pub(crate) struct Condition(Vec<Test>);
 
@@ -26,7 +30,11 @@ enum Test {
     Holds(String),
     Rank { end: String, rank: usize },
     Dimension { key: String, axis: usize, size: u64 },
+    OtherDimension { key: String, axis: usize, sizes: Vec<u64> },
 }
+
+/// Largest dimension of a small model that tells nothing.
+const SMALL: u64 = 1000;
 
 impl Condition {
     /// Parses one condition.
@@ -66,6 +74,10 @@ impl fmt::Display for Condition {
                 Test::Dimension { key, axis, size } => {
                     write!(f, "{before}{key}[{axis}] = {size}")?;
                 }
+                Test::OtherDimension { key, axis, sizes } => {
+                    let sizes: Vec<String> = sizes.iter().map(u64::to_string).collect();
+                    write!(f, "{before}{key}[{axis}] != {}", sizes.join(", "))?;
+                }
             }
         }
         Ok(())
@@ -84,6 +96,14 @@ impl Test {
             };
         }
         if let Some((key, rest)) = text.split_once('[') {
+            if let Some((axis, sizes)) = rest.split_once("] != ") {
+                let sizes: Result<Vec<u64>, _> = sizes.split(", ").map(str::parse).collect();
+                return Ok(Self::OtherDimension {
+                    key: key.to_owned(),
+                    axis: axis.parse().map_err(|_| not_understood())?,
+                    sizes: sizes.map_err(|_| not_understood())?,
+                });
+            }
             let (axis, size) = rest.split_once("] = ").ok_or_else(not_understood)?;
             return Ok(Self::Dimension {
                 key: key.to_owned(),
@@ -130,6 +150,12 @@ impl Test {
                 let shape = shapes.shape(&name)?;
                 (shape.get(*axis) == Some(size)).then(|| format!("{name} {shape:?}"))
             }
+            Self::OtherDimension { key, axis, sizes } => {
+                let name = format!("{prefix}{key}");
+                let shape = shapes.shape(&name)?;
+                let is_other = |size: &&u64| **size > SMALL && !sizes.contains(size);
+                shape.get(*axis).filter(is_other).map(|_| format!("{name} {shape:?}"))
+            }
         }
     }
 }
@@ -162,10 +188,39 @@ mod tests {
     }
 
     #[test]
+    fn another_size_is_one_of_a_real_model() {
+        let shapes: Shapes<'_> =
+            [("a.weight", &[4096, 1000][..]), ("b.weight", &[3][..])].into_iter().collect();
+        let found = |text: &str| Condition::parse(text).unwrap().evidence(&shapes, "");
+        assert_eq!(found("a.weight[0] != 2048, 5120").as_deref(), Some("a.weight [4096, 1000]"));
+        for absent in [
+            "a.weight[0] != 4096",
+            "a.weight[0] != 1, 4096",
+            "a.weight[1] != 7",
+            "a.weight[2] != 7",
+        ] {
+            assert_eq!(found(absent), None, "{absent}");
+        }
+        assert_eq!(Condition::parse("a[0] != 1, 2").unwrap().to_string(), "a[0] != 1, 2");
+    }
+
+    #[test]
     fn anything_else_is_refused() {
-        for text in
-            ["", "*", "a b", "a[0]", "a[0] == 4", "a[x] = 4", "a*b", "a|b", "a | ", "**", "*[] = 3"]
-        {
+        for text in [
+            "",
+            "*",
+            "a b",
+            "a[0]",
+            "a[0] == 4",
+            "a[x] = 4",
+            "a[0] != ",
+            "a[0] != 4,5",
+            "a*b",
+            "a|b",
+            "a | ",
+            "**",
+            "*[] = 3",
+        ] {
             assert!(Condition::parse(text).is_err(), "{text}");
         }
     }

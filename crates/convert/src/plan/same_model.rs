@@ -66,6 +66,8 @@ mod tests {
             others.map(|name| Tensor::new(&name, "BF16", &[1], vec![0; 2])).collect();
         tensors.push(Tensor::new(PROBE, "BF16", &[3840, 1], vec![0; 7680]));
         tensors.push(Tensor::new(NORM, "BF16", &[1], vec![0; 2]));
+        let embedder = "model.diffusion_model.x_embedder.weight";
+        tensors.push(Tensor::new(embedder, "BF16", &[1], vec![0; 2]));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("z.safetensors");
         std::fs::write(&path, safetensors(&tensors)).unwrap();

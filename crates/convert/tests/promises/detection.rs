@@ -40,7 +40,134 @@ fn behind<'a>(prefix: &'a str, keys: &'a str) -> impl Iterator<Item = String> + 
         .map(move |key| format!("{prefix}{key}"))
 }
 
-const FLUX: &str = "double_blocks.0.img_attn.norm.key_norm.scale, img_in.weight 3072x64";
+const FLUX: &str = "double_blocks.0.img_attn.norm.key_norm.scale, double_blocks.0.img_attn.qkv.weight, img_in.weight 3072x64";
+
+/// A language model's layers that loaders build by name, whatever their sizes.
+const LANGUAGE_MODEL: &str = "model.embed_tokens.weight, model.layers.0.input_layernorm.weight 64, model.layers.0.self_attn.q_proj.weight, model.layers.0.self_attn.k_proj.weight, model.layers.0.mlp.gate_proj.weight, model.layers.0.mlp.down_proj.weight";
+
+/// What a model has beside the keys that tell it from its relatives.
+fn rest_of(id: &str) -> String {
+    let wan = "patch_embedding.weight 64x16x1x2x2, blocks.0.ffn.0.weight";
+    let unet = "time_embed.0.weight, input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight";
+    let qwen35 = "model.language_model.embed_tokens.weight, model.language_model.layers.0.linear_attn.in_proj_qkv.weight, model.language_model.layers.0.mlp.gate_proj.weight";
+    let t5 = "encoder.block.0.layer.0.SelfAttention.k.weight 4096x4096, shared.weight";
+    let rest = match id {
+        "minimax_music3" => "diffusion_transformer.transformer.layers.0.self_attn.to_qkv.weight",
+        "sd3" => {
+            "x_embedder.proj.weight 64x16x2x2, t_embedder.mlp.0.weight, joint_blocks.0.x_block.attn.qkv.weight"
+        }
+        "stable_cascade_c" => "embedding.1.weight, down_blocks.0.0.channelwise.0.weight",
+        "stable_cascade_b" => "embedding.1.weight, down_blocks.1.0.channelwise.0.weight",
+        "trellis2" => "shape2txt.input_layer.weight, shape2txt.blocks.0.cross_attn.to_q.weight",
+        "stable_audio" => {
+            "to_global_embed.0.weight, to_cond_embed.0.weight, to_timestep_embed.0.weight, postprocess_conv.weight 64x64x1, transformer.project_in.weight"
+        }
+        "auraflow" => "positional_encoding 1x64x64, cond_seq_linear.weight",
+        "hunyuan_dit" => "x_embedder.proj.weight 64x4x2x2, extra_embedder.0.weight",
+        "hunyuan_video_1_5" | "hunyuan_video" | "hunyuan_image" => {
+            "img_in.proj.weight 64x16x1x2x2, txt_in.input_embedder.weight, final_layer.linear.weight"
+        }
+        "chroma_radiance" | "chroma" | "flux2" | "ovis" | "longcat" | "flux" => {
+            "double_blocks.0.img_attn.qkv.weight"
+        }
+        "mochi" => {
+            "x_embedder.proj.weight 64x12x2x2, t5_y_embedder.to_q.weight, blocks.0.attn.qkv_x.weight"
+        }
+        "minimax_h3" => {
+            "final_layer.video_out.weight, final_layer.audio_out.weight, condition_proj.weight, blocks.0.attn.q_norm.weight 64"
+        }
+        "ltx_audio_video" | "ltx_video" => {
+            "patchify_proj.weight, transformer_blocks.0.attn2.to_k.weight"
+        }
+        "ace_step" => {
+            "lyric_embs.weight, speaker_embedder.weight, transformer_blocks.0.attn.to_q.weight"
+        }
+        "pixart" => {
+            "x_embedder.proj.weight 64x4x2x2, y_embedder.y_proj.fc1.weight, blocks.0.cross_attn.q_linear.weight, blocks.0.mlp.fc1.weight"
+        }
+        "cosmos" => "x_embedder.proj.1.weight, t_embedder.1.linear_1.weight",
+        "pid" | "pixeldit" => "core.s_embedder.proj.weight, core.t_embedder.mlp.0.weight",
+        "zimage_pixel" => {
+            "x_embedder.weight, dec_net.final_layer.linear.weight, dec_net.input_embedder.embedder.0.weight"
+        }
+        "zimage" | "lumina2" => "x_embedder.weight",
+        "cogvideox" => "patch_embed.proj.weight, patch_embed.text_proj.weight",
+        "seedvr2_7b" | "seedvr2_3b" => "vid_in.proj.weight, txt_in.weight, emb_in.proj_in.weight",
+        "wan_vace" | "wan_camera" | "wan_s2v" | "wan_humo" | "wan_animate" | "wan_i2v" | "wan" => {
+            wan
+        }
+        "hunyuan3d_2_0" => {
+            "cond_in.weight, double_blocks.0.img_attn.qkv.weight, final_layer.linear.weight"
+        }
+        "hunyuan3d_2_1" => "x_embedder.weight, blocks.0.attn2.to_q.weight",
+        "triposplat" => "input_layer.weight, t_embedder.mlp.0.weight",
+        "hidream_o1" => "language_model.layers.0.self_attn.q_proj.weight",
+        "hidream" => "x_embedder.proj.weight, double_stream_blocks.0.block.attn1.to_q.weight",
+        "anima" | "cosmos_predict2" => {
+            "t_embedder.1.linear_1.weight, blocks.0.self_attn.q_proj.weight"
+        }
+        "boogu" => {
+            "x_embedder.weight, single_stream_layers.0.attn.to_q.weight, time_caption_embed.caption_embedder.0.weight"
+        }
+        "omnigen2" => {
+            "x_embedder.weight, layers.0.attn.to_q.weight, time_caption_embed.caption_embedder.0.weight"
+        }
+        "lens" => "img_in.weight, proj_out.weight",
+        "mage_flow" | "qwen_image" | "qwen_image_2_1" => {
+            "img_in.weight, transformer_blocks.0.img_mlp.net.0.proj.weight"
+        }
+        "ideogram4" => {
+            "input_proj.weight, layers.0.attention.qkv.weight, final_layer.linear.weight"
+        }
+        "krea2" => "blocks.0.attn.wk.weight, txtfusion.layerwise_blocks.0.prenorm.scale 64",
+        "kandinsky6" | "kandinsky5" => {
+            "time_embeddings.in_layer.weight, visual_transformer_blocks.0.feed_forward.in_layer.weight"
+        }
+        "ace_step_1_5" => {
+            "decoder.layers.0.self_attn_norm.weight 64, decoder.layers.0.mlp.gate_proj.weight, encoder.lyric_encoder.layers.0.mlp.gate_proj.weight"
+        }
+        "depth_anything_3" => {
+            "backbone.encoder.layer.0.attention.q_norm.weight 64, head.projects.0.weight 64x64x1x1, head.scratch.refinenet1.out_conv.weight 64x64x1x1"
+        }
+        "ernie_image" => {
+            "x_embedder.proj.weight 64x16x1x1, layers.0.self_attention.to_q.weight, final_linear.weight"
+        }
+        "joyimage" => {
+            "double_blocks.0.attn.img_attn_q_norm.weight 64, condition_embedder.time_embedder.linear_1.weight"
+        }
+        "sd2_unclip" | "svd" | "sdxl" | "sd1_sd2" => unet,
+        "t5xxl" | "t5xxl_old" => t5,
+        "gpt_oss_20b" => "layers.0.self_attn.q_proj.weight, layers.0.mlp.router.weight",
+        "qwen3_vl_4b" | "qwen3_vl_8b" => {
+            "model.visual.patch_embed.proj.weight, model.language_model.layers.0.self_attn.q_norm.weight 128, model.language_model.layers.0.mlp.gate_proj.weight"
+        }
+        "qwen3_vl_32b" => {
+            "visual.patch_embed.proj.weight, model.layers.0.self_attn.q_norm.weight 128, model.layers.0.mlp.gate_proj.weight"
+        }
+        id if id.starts_with("qwen35") => qwen35,
+        id if id.starts_with("gemma") => {
+            return format!("{LANGUAGE_MODEL}, model.layers.0.pre_feedforward_layernorm.weight 64");
+        }
+        "qwen25_3b"
+        | "qwen25_7b"
+        | "qwen3_4b"
+        | "qwen3_2b"
+        | "qwen3_8b"
+        | "qwen3_06b"
+        | "mistral3_24b"
+        | "mistral3_24b_pruned"
+        | "ministral3_3b"
+        | "llama3" => LANGUAGE_MODEL,
+        _ => "",
+    };
+    rest.to_owned()
+}
+
+/// All keys of a row.
+fn whole((id, keys): (&'static str, String)) -> (&'static str, String) {
+    let rest = rest_of(id);
+    (id, if rest.is_empty() { keys } else { format!("{keys}, {rest}") })
+}
 
 /// Architecture and keys, in the order in which the loader tests them.
 fn diffusion_models() -> Vec<(&'static str, String)> {
@@ -165,7 +292,7 @@ fn diffusion_models() -> Vec<(&'static str, String)> {
         ("sd1_sd2", "input_blocks.0.0.weight".to_owned()),
     ];
     let rows = rows.into_iter().chain(diffusers_models().map(|(id, keys)| (id, keys.to_owned())));
-    rows.collect()
+    rows.map(whole).collect()
 }
 
 /// Models under diffusers' names.
@@ -229,6 +356,7 @@ fn text_encoders() -> Vec<(&'static str, String)> {
         ("open_clip", "transformer.resblocks.0.attn.in_proj_weight".to_owned()),
         ("jina_clip_2", "model.encoder.layers.0.mixer.Wqkv.weight".to_owned()),
         ("t5xxl", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096")),
+        ("pile_t5xxl", "encoder.block.0.layer.0.SelfAttention.k.weight, encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight 32x64, shared.weight 32128x4096, encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096".to_owned()),
         ("t5xl", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi_1.weight 5120x2048")),
         ("t5xxl_old", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi.weight")),
         (
@@ -268,7 +396,7 @@ fn text_encoders() -> Vec<(&'static str, String)> {
         ("qwen35_2b", format!("{qwen35} 2048")),
         (
             "qwen3_vl_32b",
-            format!("{deepstack}, model.language_model.layers.49.mlp.down_proj.weight"),
+            "visual.deepstack_merger_list.0.norm.weight, model.layers.49.self_attn.q_proj.weight".to_owned(),
         ),
         (
             "qwen3_vl_4b",
@@ -301,7 +429,7 @@ fn text_encoders() -> Vec<(&'static str, String)> {
         ("bert", "encoder.layer.0.attention.self.query.weight 768x768".to_owned()),
         ("llm", "model.layers.0.self_attn.q_proj.weight".to_owned()),
     ];
-    rows.into()
+    rows.into_iter().map(whole).collect()
 }
 
 #[test]
@@ -348,11 +476,15 @@ fn the_tables_above_miss_no_architecture() {
 fn evidence_names_the_tensors_that_decided() {
     let found = detect_in(behind(
         "net.",
-        "cap_embedder.1.weight 3840x2560, noise_refiner.0.attention.k_norm.weight",
+        "cap_embedder.1.weight 3840x2560, noise_refiner.0.attention.k_norm.weight, x_embedder.weight",
     ));
     assert_eq!(
         found.main.evidence,
-        ["net.cap_embedder.1.weight [3840, 2560]", "net.noise_refiner.0.attention.k_norm.weight"]
+        [
+            "net.cap_embedder.1.weight [3840, 2560]",
+            "net.noise_refiner.0.attention.k_norm.weight",
+            "net.x_embedder.weight",
+        ]
     );
 }
 
@@ -366,7 +498,11 @@ fn six_tensors_make_a_prefix_and_five_do_not() {
 
 #[test]
 fn tensors_beside_the_model_are_kept() {
-    let keys = behind("net.", "blocks.0.mlp.layer1.weight").chain(["logvar.0.weight".to_owned()]);
+    let cosmos = format!(
+        "blocks.0.mlp.layer1.weight, x_embedder.proj.1.weight, {}",
+        rest_of("cosmos_predict2")
+    );
+    let keys = behind("net.", &cosmos).chain(["logvar.0.weight".to_owned()]);
     let found = detect_in(keys);
     assert!(!is_checkpoint(&found));
     assert_eq!(
@@ -380,7 +516,7 @@ fn tensors_beside_the_model_are_kept() {
 #[test]
 fn a_whole_checkpoint_falls_into_its_parts() {
     let found = detect_in(
-        behind("model.diffusion_model.", "input_blocks.0.0.weight, label_emb.0.0.weight")
+        behind("model.diffusion_model.", "input_blocks.0.0.weight, label_emb.0.0.weight, time_embed.0.weight, input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight")
             .chain(behind(
                 "conditioner.embedders.0.transformer.",
                 "text_model.encoder.layers.0.mlp.fc1.weight",
@@ -391,7 +527,7 @@ fn a_whole_checkpoint_falls_into_its_parts() {
             ))
             .chain(behind(
                 "text_encoders.t5xxl.transformer.",
-                "encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096",
+                "encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096, encoder.block.0.layer.0.SelfAttention.k.weight, shared.weight",
             ))
             .chain(behind("text_encoders.new.", "never.seen.weight"))
             .chain(behind("first_stage_model.", "decoder.conv_in.weight 4x4x3x3"))
@@ -416,7 +552,7 @@ fn a_whole_checkpoint_falls_into_its_parts() {
 
 #[test]
 fn a_second_model_is_found_where_a_size_tells_what_the_first_one_is() {
-    let mage = "txt_norm.weight 2560, proj_out.weight 128x3072";
+    let mage = "txt_norm.weight 2560, proj_out.weight 128x3072, img_in.weight, transformer_blocks.0.img_mlp.net.0.proj.weight";
     let found = detect_in(behind("model.", mage).chain(behind("model_ema.", mage)));
     assert_eq!(found.main.architecture, "mage_flow");
     let second = found.component_of("model_ema.proj_out.weight");
@@ -497,8 +633,157 @@ fn the_rest_is_unknown_and_treated_with_care() {
 
 #[test]
 fn wrong_ranks_are_no_match_and_no_panic() {
-    let keys = "cap_embedder.1.weight 3840, noise_refiner.0.attention.k_norm.weight";
+    let keys =
+        "cap_embedder.1.weight 3840, noise_refiner.0.attention.k_norm.weight, x_embedder.weight";
     assert_eq!(detect_in(behind("", keys)).main.architecture, "zimage");
     let keys = "encoder.layer.0.attention.self.query.weight 0";
     assert_eq!(detect_in(behind("", keys)).main.architecture, "bert");
+}
+
+/// A key that fulfils a condition, with a shape.
+fn fulfilled(condition: &str) -> String {
+    let first = condition.split(" | ").next().unwrap();
+    if let Some((key, rank)) = first.split_once("[] = ") {
+        let rank: usize = rank.parse().unwrap();
+        return format!("{} {}", key.trim_start_matches('*'), vec!["64"; rank].join("x"));
+    }
+    if let Some((key, rest)) = first.split_once('[') {
+        let (axis, size) = rest.split_once("] = ").unwrap();
+        let before = "64x".repeat(axis.parse().unwrap());
+        return format!("{key} {before}{size}x64");
+    }
+    let first = first.strip_prefix('*').map_or(first.to_owned(), |rest| format!("a{rest}"));
+    // A pattern may end where a part of a name begins, or inside of one.
+    first.strip_suffix('*').map(|start| format!("{start}weight")).unwrap_or(first)
+}
+
+#[test]
+fn no_architecture_is_told_by_one_key() {
+    for (architecture, preset) in Preset::architectures() {
+        let id = architecture.id.as_str();
+        let is_promised = architecture.is_known_to_comfyui
+            && architecture.dialect.is_none()
+            && architecture.no_codes.is_none()
+            && preset.refuse.is_none()
+            && matches!(preset.role, Role::DiffusionModel | Role::TextEncoder);
+        // Encoders that keep all of their layers.
+        if !is_promised || preset.name == "clip" || preset.name == "generic_text" {
+            continue;
+        }
+        let conditions = architecture.conditions();
+        assert!(conditions.len() >= 3, "{id}: {conditions:?}");
+        let keys: Vec<String> = conditions.iter().map(|it| fulfilled(it)).collect();
+        let told = |keys: &[String]| detect_in(keys.to_vec()).main.architecture;
+        assert_eq!(told(&keys), id, "{keys:?}");
+        for missing in 0..keys.len() {
+            let mut rest = keys.clone();
+            let without = rest.remove(missing);
+            assert_ne!(told(&rest), id, "without {without}");
+        }
+        for key in &keys {
+            let alone = detect_in([key.clone()]).main;
+            assert!(!alone.is_known_to_comfyui || alone.no_codes.is_some(), "{id}: {key}");
+        }
+    }
+}
+
+/// Published models whose names are those of an encoder of ComfyUI, with other sizes.
+#[test]
+fn a_relative_of_an_encoder_is_not_promised_its_loader() {
+    let named = |words, hidden, heads, width: u64, layers: u64, more: &str| {
+        let mut keys = vec![
+            format!("model.embed_tokens.weight {words}x{hidden}"),
+            format!("model.layers.0.self_attn.q_proj.weight {hidden}x{hidden}"),
+            format!("model.layers.0.self_attn.k_proj.weight {heads}x{hidden}"),
+            format!("model.layers.0.mlp.gate_proj.weight {width}x{hidden}"),
+            format!("model.layers.0.mlp.down_proj.weight {hidden}x{width}"),
+        ];
+        for layer in 0..layers {
+            for norm in ["input_layernorm", "post_attention_layernorm"] {
+                keys.push(format!("model.layers.{layer}.{norm}.weight {hidden}"));
+            }
+            for norm in more.split_whitespace().filter(|it| it.ends_with("norm")) {
+                keys.push(format!("model.layers.{layer}.{norm}.weight {hidden}"));
+            }
+            keys.push(format!("model.layers.{layer}.self_attn.v_proj.weight {heads}x{hidden}"));
+            let bias = more.contains("bias");
+            keys.extend(
+                bias.then(|| format!("model.layers.{layer}.self_attn.k_proj.bias {heads}")),
+            );
+        }
+        detect_in(keys).main
+    };
+    let gemma = "pre_feedforward_layernorm post_feedforward_layernorm";
+    let gemma3 = &format!("{gemma} self_attn.q_norm");
+    let of_comfyui = [
+        ("llama3", named(128_256, 4096_u64, 1024_u64, 14336, 32, "")),
+        ("qwen25_7b", named(152_064, 3584, 512, 18944, 28, "bias")),
+        ("qwen3_8b", named(151_936, 4096, 1024, 12288, 36, "self_attn.q_norm")),
+        ("mistral3_24b", named(131_072, 5120, 1024, 32768, 40, "")),
+        ("ministral3_3b", named(131_072, 3072, 1024, 9216, 26, "")),
+        ("gemma2_2b", named(256_000, 2304, 1024, 9216, 26, gemma)),
+        ("gemma3_4b", named(262_208, 2560, 1024, 10240, 34, gemma3)),
+        ("gemma3_12b", named(262_208, 3840, 2048, 15360, 48, gemma3)),
+    ];
+    for (id, found) in of_comfyui {
+        assert_eq!(found.architecture, id);
+    }
+    let others = [
+        ("Mistral 7B", named(32_768, 4096, 1024, 14336, 32, "")),
+        ("Llama 2 13B", named(32_000, 5120, 5120, 13824, 40, "")),
+        ("Mistral Nemo", named(131_072, 5120, 1024, 14336, 40, "")),
+        ("Llama 3.2 3B", named(128_256, 3072, 1024, 8192, 28, "")),
+        ("Qwen2.5 1.5B", named(151_936, 1536, 256, 8960, 28, "bias")),
+        ("Qwen2.5 14B", named(152_064, 5120, 1024, 13824, 48, "bias")),
+        ("Qwen3 32B", named(151_936, 5120, 1024, 25600, 64, "self_attn.q_norm")),
+        ("Gemma 2 9B", named(256_000, 3584, 2048, 14336, 42, gemma)),
+        ("Gemma 3 1B", named(262_144, 1152, 256, 6912, 26, gemma3)),
+        ("Gemma 3 27B", named(262_208, 5376, 2048, 21504, 62, gemma3)),
+    ];
+    for (model, found) in others {
+        assert!(!found.is_known_to_comfyui, "{model} is told {}", found.architecture);
+    }
+}
+
+#[test]
+fn models_that_share_a_key_with_one_of_comfyui_are_not_promised_its_loader() {
+    for (model, keys) in [
+        (
+            "ChatGLM",
+            "transformer.rotary_pos_emb.inv_freq 32, transformer.encoder.layers.0.self_attention.query_key_value.weight",
+        ),
+        (
+            "Sana",
+            "t_block.1.weight, y_embedder.y_proj.fc1.weight, x_embedder.proj.weight 64x32x1x1, blocks.0.cross_attn.q_linear.weight, blocks.0.mlp.inverted_conv.conv.weight 64x64x1x1",
+        ),
+        (
+            "Open-Sora",
+            "t_block.1.weight, y_embedder.y_proj.fc1.weight, x_embedder.proj.weight 64x4x1x2x2, blocks.0.cross_attn.q_linear.weight, blocks.0.mlp.fc1.weight",
+        ),
+        (
+            "Depth Anything 2",
+            "backbone.embeddings.patch_embeddings.projection.weight 64x3x14x14, backbone.encoder.layer.0.attention.attention.query.weight, head.conv1.weight 32x64x3x3",
+        ),
+        (
+            "BAGEL",
+            "vae2llm.weight, llm2vae.weight, language_model.model.layers.0.self_attn.q_proj_moe_gen.weight",
+        ),
+        (
+            "Megatron",
+            "decoder.layers.0.mlp.linear_fc1.weight, decoder.layers.0.mlp.linear_fc2.weight",
+        ),
+        ("a classifier", "clf.0.weight, clf.1.weight"),
+        (
+            "Step1X-Edit",
+            "double_blocks.0.img_attn.norm.key_norm.scale 128, double_blocks.0.img_attn.qkv.weight, img_in.weight, connector.S.weight",
+        ),
+        ("DeepSDF", "latent_in.weight, lin0.weight"),
+        ("genres", "genre_embedder.weight, fc.weight"),
+        ("a ViT", "blocks.0.mlp.layer1.weight, blocks.0.mlp.layer2.weight"),
+    ] {
+        let found = detect_in(keys.split(", ").map(str::to_owned)).main;
+        assert!(!found.is_known_to_comfyui, "{model} is told {}", found.architecture);
+        // Nothing is taken off names in front of something that is not known.
+        assert!(!found.is_unknown() || found.prefix.is_empty(), "{model}: {}", found.prefix);
+    }
 }

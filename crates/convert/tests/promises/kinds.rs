@@ -51,8 +51,7 @@ fn scheme(name: &str) -> RecipeFile {
     RecipeFile { scheme: Some(name.to_owned()), names, ..RecipeFile::default() }
 }
 
-const FLUX: &str =
-    "double_blocks.0.img_attn.norm.key_norm.scale 32, img_in.weight, vector_in.in_layer.weight";
+const FLUX: &str = "double_blocks.0.img_attn.norm.key_norm.scale 32, double_blocks.0.img_attn.qkv.weight, img_in.weight, vector_in.in_layer.weight";
 
 /// Id, kind, keys, and what ComfyUI makes of codes.
 fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
@@ -62,9 +61,9 @@ fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
         TextualInversion, TrainingCheckpoint, Unknown, Upscaler, Vae,
     };
     let t5 = "encoder.block.0.layer.0.SelfAttention.k.weight, shared.weight";
-    let unet = "input_blocks.0.0.weight 32x4x3x3";
+    let unet = "input_blocks.0.0.weight 32x4x3x3, time_embed.0.weight, input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight";
     let qwen = "img_in.weight, txt_norm.weight 32, transformer_blocks.0.img_mlp.net.0.proj.weight";
-    let zimage = "noise_refiner.0.attention.k_norm.weight 8, cap_embedder.1.weight 3840x8";
+    let zimage = "noise_refiner.0.attention.k_norm.weight 8, cap_embedder.1.weight 3840x8, x_embedder.weight";
     let row = |id, kind, keys: &str, answer| (id, kind, keys.to_owned(), answer);
     let mut rows = vec![
         row("flux", DiffusionModel, FLUX, Yes),
@@ -467,7 +466,7 @@ fn only(names: impl IntoIterator<Item = String>) -> Vec<u8> {
 
 fn flux_behind(prefix: &str) -> impl Iterator<Item = String> {
     let keys = FLUX.split(", ").map(|key| key.split(' ').next().unwrap());
-    let blocks = (0..5).map(|n| format!("double_blocks.{n}.img_attn.qkv.weight"));
+    let blocks = (1..5).map(|n| format!("double_blocks.{n}.img_attn.qkv.weight"));
     keys.map(str::to_owned).chain(blocks).map(move |key| format!("{prefix}{key}"))
 }
 
@@ -627,10 +626,10 @@ fn matrices_in_parts_get_no_codes_and_the_parts_are_named() {
         "a.weight.crow_indices 33, a.weight.col_indices 9, a.weight.values 9",
     ];
     for parts in parts {
-        let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.qkv.");
+        let keys = format!("{FLUX}, {parts}").replace(", a.", ", double_blocks.0.img_attn.proj.");
         let (_folder, source) = opened(&file(&keys));
         let error = planned(&source, scheme("fp8")).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("`double_blocks.0.img_attn.qkv` has no `weight`"), "{error}");
+        assert!(error.contains("`double_blocks.0.img_attn.proj` has no `weight`"), "{error}");
         assert!(error.contains("fold"), "{error}");
         planned(&source, scheme("bf16")).unwrap_or_else(|error| panic!("{parts}: {error}"));
     }

@@ -99,6 +99,8 @@ fn shapes_that_loaders_look_at_stay() {
         "in.safetensors",
         &[
             ones("head.modulation"),
+            ones("head.head.weight"),
+            ones("patch_embedding.weight"),
             Tensor::bf16("blocks.0.ffn.0.weight", &gaussian(128, 64, 1)),
             Tensor::bf16("blocks.1.ffn.0.weight", &gaussian(128, 64, 2)),
             Tensor::bf16("blocks.0.self_attn.q.weight", &gaussian(64, 64, 3)),
