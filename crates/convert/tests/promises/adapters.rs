@@ -515,3 +515,73 @@ fn adapters_of_any_dtype_are_numbers() {
         assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 1.5));
     }
 }
+
+/// Codes with scales stand for what the scales make of them, as those of a model do.
+#[test]
+fn scales_of_an_adapter_in_codes_are_applied() {
+    let [up, down] = [gaussian(12, 2, 5), Matrix { rows: 2, cols: 20, values: vec![0.5; 40] }];
+    let [up_name, down_name, _] = SPELLINGS[1].map(|name| name.replace("NAME", "q"));
+    let scale = down_name.replace(".weight", ".scale_weight");
+    for allowed in ["", "\nallow_unmatched_lora = true"] {
+        let folder = model();
+        let tensors = [
+            Tensor::f32(&up_name, &up),
+            // The code of 2.
+            Tensor::new(&down_name, "F8_E4M3", &[2, 20], vec![0x40; 40]),
+            Tensor::new(&scale, "F32", &[], f32_bytes(&[0.25])),
+        ];
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = "scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['FOLDER/l.safetensors']";
+        run(folder.path(), &format!("{recipe}{allowed}")).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 1.0));
+    }
+}
+
+/// What is left out on request is what has no place in the model: never a part of what is merged.
+#[test]
+fn nothing_of_a_merged_module_is_left_out() {
+    let [up, down] = [gaussian(12, 2, 5), gaussian(2, 20, 6)];
+    let recipe = "merge_lora = ['FOLDER/l.safetensors']\nallow_unmatched_lora = true";
+    for rest in ["q.scale", "q.lora_down.scale", "q.lora_A.bias", "q.diff_b", "q.odd.thing"] {
+        let folder = model();
+        for beginning in ["diffusion_model.", ""] {
+            let name = format!("{beginning}blocks.0.attn.{rest}");
+            let mut tensors = pair(SPELLINGS[1], "q", &up, &down);
+            tensors.push(Tensor::new(&name, "F32", &[1], f32_bytes(&[2.0])));
+            write(folder.path(), "l.safetensors", &tensors);
+            let error = run(folder.path(), recipe).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+            assert!(!error.contains("allow_unmatched_lora"), "{error}");
+        }
+    }
+    let folder = model();
+    let mut tensors = pair(SPELLINGS[1], "q", &up, &down);
+    tensors.push(Tensor::new("other.model.scale", "F32", &[1], f32_bytes(&[2.0])));
+    write(folder.path(), "l.safetensors", &tensors);
+    run(folder.path(), recipe).unwrap();
+}
+
+#[test]
+fn an_alpha_is_read_under_every_name_that_it_has() {
+    let [up, down] = [gaussian(12, 2, 5), gaussian(2, 20, 6)];
+    for alpha in [
+        "diffusion_model.blocks.0.attn.q.alpha",
+        "diffusion_model.blocks.0.attn.q.lora_alpha",
+        "diffusion_model.blocks.0.attn.q.network_alpha",
+        "diffusion_model.blocks.0.attn.q.lora_down.alpha",
+        "diffusion_model.blocks.0.attn.q.lora_up.alpha",
+        "diffusion_model.blocks.0.attn.q.lora_down.weight.alpha",
+        "blocks.0.attn.q.network_alpha",
+        "lora_unet_blocks_0_attn_q.alpha",
+    ] {
+        let folder = model();
+        let mut tensors = pair(SPELLINGS[1], "q", &up, &down);
+        tensors.push(Tensor::new(alpha, "F32", &[], f32_bytes(&[0.5])));
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = "scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['FOLDER/l.safetensors']";
+        run(folder.path(), recipe).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 0.25));
+    }
+}

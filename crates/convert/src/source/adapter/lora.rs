@@ -1,6 +1,6 @@
 //! LoRA: the product of two factors, and of three for convolutions (LoCon).
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
@@ -9,6 +9,7 @@ use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
 use crate::source::numbers::element_count;
+use crate::source::source::Source;
 
 /// `up · down`, `[rows, rank] · [rank, cols]`.
 ///
@@ -86,7 +87,7 @@ impl Lora {
     }
 
     /// Returns the factors `[rows, rank]` and `[rank, cols]`.
-    fn factors(&self, file: &Checkpoint) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
+    fn factors(&self, file: &Source) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
         let up = numbers(file, &self.up)?;
         let mut down = numbers(file, &self.down)?;
         if let Some(mid) = &self.mid {
@@ -109,7 +110,7 @@ impl Lora {
     }
 
     /// Returns the whole change, without its factor.
-    pub(super) fn change(&self, file: &Checkpoint) -> Result<Vec<f32>, ConvertError> {
+    pub(super) fn change(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
         let (up, down) = self.factors(file)?;
         Ok(product(&up, &down, self.inner()))
     }
@@ -119,7 +120,7 @@ impl Lora {
     /// - `values`: the whole weight
     pub(super) fn add(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         site: &Site,
         factor: f32,
         values: &mut [f32],
