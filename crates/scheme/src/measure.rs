@@ -73,6 +73,83 @@ impl GridVisitor for Measure<'_> {
     }
 }
 
+/// Numbers that stored codes stand for 0 in place of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Zeroed {
+    /// Numbers other than 0 whose code stands for 0; counted where most codes do.
+    pub lost: u64,
+    /// Codes that stand for another number.
+    pub kept: u64,
+}
+
+impl Zeroed {
+    /// Returns the share of the numbers other than 0 that became 0.
+    pub fn share(&self) -> f64 {
+        self.lost as f64 / (self.lost + self.kept).max(1) as f64
+    }
+}
+
+impl std::ops::AddAssign for Zeroed {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.kept += other.kept;
+    }
+}
+
+/// Counts the numbers that became 0. Codes with zero points are not counted: each tile has another one
+/// that stands for 0. Cost: one look at the codes; at the weight only where most codes stand for 0.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn zeroed(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Zeroed {
+    assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    match quantized.scheme().has_zero_points() || quantized.levels().is_some() {
+        true => Zeroed::default(),
+        false => quantized.scheme().grid().visit(CountZeroed { weight, quantized }),
+    }
+}
+
+struct CountZeroed<'a> {
+    weight: &'a Weight<'a>,
+    quantized: &'a QuantizedMatrix,
+}
+
+impl GridVisitor for CountZeroed<'_> {
+    type Output = Zeroed;
+
+    fn visit<G: Grid>(self) -> Zeroed {
+        let Self { weight, quantized } = self;
+        let [rows, cols] = quantized.shape();
+        let zero = G::encode(0.0);
+        let mut codes = vec![G::Code::default(); cols];
+        let mut kept = 0;
+        for row in 0..rows {
+            quantized.read_row_codes::<G>(row, &mut codes);
+            kept += codes.iter().filter(|code| **code != zero).count() as u64;
+        }
+        let mut lost = 0;
+        if 2 * kept < (rows * cols) as u64 {
+            let seen = weight.seen_by(quantized.scheme());
+            let mut row = 0;
+            for_each_row::<G>(weight, quantized, |values, _, codes| {
+                let is_zero = |code: &G::Code| *code == zero;
+                lost += match seen.row_of_f64(row) {
+                    Some(stored) => stored
+                        .zip(codes)
+                        .filter(|(value, code)| *value != 0.0 && is_zero(code))
+                        .count(),
+                    None => {
+                        let pairs = values.iter().zip(codes);
+                        pairs.filter(|(value, code)| **value != 0.0 && is_zero(code)).count()
+                    }
+                } as u64;
+                row += 1;
+            });
+        }
+        Zeroed { lost, kept }
+    }
+}
+
 /// The largest `|Ŵ − W|` over all weights in steps of the grid: each at most 0.5 for nearest
 /// rounding. Weights past the largest grid value are left out, since a scale may be chosen to clip.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
