@@ -8,7 +8,7 @@ use crate::{Remark, TensorFileErrorKind as Kind};
 /// Keys of a model's dictionary in what training programs save, the one to be preferred first. Averages
 /// of the weights come after the weights themselves, but for `params_ema`, which its programs read
 /// first.
-const MODEL_KEYS: [&str; 20] = [
+const MODEL_KEYS: [&str; 21] = [
     "model_state_dict",
     "state_dict",
     "model_state",
@@ -20,6 +20,7 @@ const MODEL_KEYS: [&str; 20] = [
     "params-ema",
     "params",
     "weights",
+    "weight",
     "ema_state_dict",
     "state_dict_ema",
     "model_ema",
@@ -33,6 +34,12 @@ const MODEL_KEYS: [&str; 20] = [
 
 /// Dictionaries inside dictionaries that are looked into.
 const DEPTH_LIMIT: usize = 4;
+
+/// A dictionary under a known key is no model where another one has so many times its elements.
+const MUCH_LARGER: u64 = 10;
+
+/// Entries that DeepSpeed puts into each of its files.
+const DEEPSPEED_KEYS: [&str; 2] = ["ds_version", "param_shapes"];
 
 /// Most names of classes in a remark.
 const CLASSES_LIMIT: usize = 64;
@@ -50,11 +57,19 @@ pub(crate) struct StateDict<'a> {
 /// outermost included. An optimizer's never is.
 ///
 /// # Errors
-/// [`Kind::NoStateDict`] and [`Kind::StateDictAmbiguous`].
+/// [`Kind::NoStateDict`], [`Kind::StateDictAmbiguous`] and [`Kind::ZeroShards`].
 pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
     let mut search = Search { pickle, seen: HashSet::new(), found: vec![], optimizers: vec![] };
     search.look_into(pickle.root(), &mut vec![]);
-    let chosen = search.choose()?;
+    let chosen = match search.choose() {
+        Err(Kind::NoStateDict { .. }) if search.is_of_deepspeed() => return Err(Kind::ZeroShards),
+        chosen => chosen?,
+    };
+    let Candidate { tensors, empty, .. } = search.found[chosen];
+    // Buffers are not shared out, so that some of them may be whole.
+    if 2 * empty > tensors && search.is_of_deepspeed() {
+        return Err(Kind::ZeroShards);
+    }
     let path = search.found[chosen].path.clone();
     let mut passed_over: Vec<String> = (search.found.iter().enumerate())
         .filter(|(number, found)| *number != chosen && !found.path.is_empty())
@@ -85,6 +100,10 @@ struct Candidate<'a> {
     path: Vec<String>,
     entries: &'a [(Id, Id)],
     tensors: usize,
+    /// Of them those without elements.
+    empty: usize,
+    /// Elements of all tensors.
+    elements: u64,
     /// Place of the first of its keys among [`MODEL_KEYS`].
     rank: Option<usize>,
 }
@@ -114,7 +133,12 @@ impl Search<'_> {
         if tensors > 0 {
             let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
             let rank = path.iter().find_map(place);
-            self.found.push(Candidate { path: path.clone(), entries, tensors, rank });
+            let counts = named.clone().filter_map(|(_, value)| element_count(pickle, value));
+            let (empty, elements) = counts.fold((0, 0_u64), |(empty, sum), count| {
+                (empty + usize::from(count == 0), sum.saturating_add(count))
+            });
+            let path = path.clone();
+            self.found.push(Candidate { path, entries, tensors, empty, elements, rank });
         }
         if path.len() == DEPTH_LIMIT {
             return;
@@ -137,7 +161,9 @@ impl Search<'_> {
 
     /// Finds the model's dictionary among those found.
     fn choose(&self) -> Result<usize, Kind> {
-        let ranked = self.found.iter().enumerate();
+        let ranked = self.found.iter().enumerate().filter(|(_, found)| found.rank.is_some());
+        let most = ranked.clone().map(|(_, found)| found.elements).max().unwrap_or(0);
+        let ranked = ranked.filter(|(_, found)| found.elements >= most / MUCH_LARGER);
         // The best-known key first, then the dictionary nearest to the outermost, then the first.
         let ranked = ranked.filter_map(|(at, found)| Some((found.rank?, found.path.len(), at)));
         if let Some((_, _, at)) = ranked.min() {
@@ -158,6 +184,12 @@ impl Search<'_> {
                 Err(Kind::StateDictAmbiguous { found: inner.iter().map(path).collect() })
             }
         }
+    }
+
+    fn is_of_deepspeed(&self) -> bool {
+        let entries = self.pickle.entries(self.pickle.root()).unwrap_or_default();
+        let mut keys = entries.iter().filter_map(|(key, _)| self.pickle.text(*key));
+        keys.any(|key| DEEPSPEED_KEYS.contains(&key))
     }
 
     /// Counts tensors whose keys are no texts, such as numbers.
@@ -198,6 +230,13 @@ impl Search<'_> {
 fn is_tensor(pickle: &Pickle, id: Id) -> bool {
     matches!(pickle.get(id), Value::Tensor(_))
         || pickle.maker(id).is_some_and(|maker| is_tensor_maker(&maker))
+}
+
+/// Returns the number of elements of a tensor that is read.
+fn element_count(pickle: &Pickle, id: Id) -> Option<u64> {
+    let Value::Tensor(view) = pickle.get(id) else { return None };
+    let shape = pickle.resolve(view).ok()?.shape;
+    Some(shape.iter().fold(1, |count: u64, size| count.saturating_mul(*size)))
 }
 
 fn describe(pickle: &Pickle, id: Id) -> String {
