@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use roundwise_layout::StoredLayers;
-use roundwise_tensor_file::{TensorHeader, read_text};
+use roundwise_tensor_file::{Remark, TensorHeader, read_text};
 
 use crate::error::ConvertError;
 use crate::source::adapter::config::{CONFIG_FILE, Config, ConfigSource, Kohya, OftSettings};
@@ -76,7 +76,12 @@ impl AdapterFile {
     }
 
     pub(super) fn misfit(&self, problem: String) -> ConvertError {
-        ConvertError::misfit(&self.path, problem)
+        // What one shard of several lacks is in the others.
+        let is_of_shard = |remark: &&Remark| matches!(remark, Remark::OneShard { .. });
+        match self.source.checkpoint.remarks().iter().find(is_of_shard) {
+            Some(shard) => ConvertError::misfit(&self.path, format!("{problem}\n  {shard}")),
+            None => ConvertError::misfit(&self.path, problem),
+        }
     }
 
     /// Reads the keys of the file into modules and replacements.

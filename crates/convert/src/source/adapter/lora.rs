@@ -54,22 +54,29 @@ impl Lora {
         let [mid_rank, kernel] = match mid.as_ref().map(|mid| &mid.shape[..]) {
             None => [rank, 1],
             Some([outer, inner, kernel @ ..]) if *inner == rank => [*outer, element_count(kernel)],
-            // A rank of 0 is refused below.
+            // Refused below.
             Some(_) => [0, 0],
         };
         let [rows, cols] =
             [up.shape.first().copied().unwrap_or(0), rest(&down).saturating_mul(kernel)];
         let is_product = mid_rank > 0 && rank > 0 && rest(&up) == mid_rank;
+        let shapes = || format!("module `{}` is {:?} · {:?}", module.name, up.shape, down.shape);
+        if rank == 0 {
+            return Err(format!("{}: its factors are empty, and change nothing", shapes()));
+        }
+        if !is_product {
+            return Err(format!(
+                "{}, whose ranks differ; its factors are not of one adapter, or the file is damaged",
+                shapes()
+            ));
+        }
         // Both ways fit a square weight: then the configuration decides.
         let is_transposed = may_transpose && fits(site, cols, rows);
-        if !is_product || !(is_transposed || fits(site, rows, cols)) {
+        if !(is_transposed || fits(site, rows, cols)) {
             let rows = site.row_count();
             return Err(format!(
-                "module `{}` is {:?} · {:?}, `{}` needs [{rows}, rank] · [rank, {}]; it is of another \
-                 model",
-                module.name,
-                up.shape,
-                down.shape,
+                "{}, `{}` needs [{rows}, rank] · [rank, {}]; it is of another model",
+                shapes(),
                 site.tensor.name,
                 site.cols()
             ));
