@@ -41,6 +41,14 @@ const MUCH_LARGER: u64 = 10;
 /// Entries that DeepSpeed puts into each of its files.
 const DEEPSPEED_KEYS: [&str; 2] = ["ds_version", "param_shapes"];
 
+/// Last segments of keys under which an adapter's factor is told as a number.
+const FACTOR_KEYS: [&str; 7] =
+    ["alpha", "lora_alpha", "network_alpha", "rank", "lora_rank", "network_dim", "r"];
+
+/// Most such numbers, and their longest key, that are read: several keys may share one text.
+const NUMBERS_LIMIT: usize = 10_000;
+const NUMBER_KEY_BYTES: usize = 400;
+
 /// Most names of classes in a remark.
 const CLASSES_LIMIT: usize = 64;
 
@@ -86,6 +94,10 @@ pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
     let mut remarks = vec![];
     if !path.is_empty() || !passed_over.is_empty() {
         remarks.push(Remark::Dictionary { chosen: path.join("."), passed_over });
+    }
+    let numbers = search.factors(&search.found[chosen]);
+    if !numbers.is_empty() {
+        remarks.push(Remark::Numbers { numbers });
     }
     let classes = classes(pickle);
     if !classes.is_empty() {
@@ -192,6 +204,24 @@ impl Search<'_> {
         keys.any(|key| DEEPSPEED_KEYS.contains(&key))
     }
 
+    /// Returns the numbers that tell an adapter's factor: among the tensors, and beside their dictionary.
+    fn factors(&self, chosen: &Candidate<'_>) -> Vec<(String, String)> {
+        let pickle = self.pickle;
+        let outermost = pickle.entries(pickle.root()).unwrap_or_default();
+        let beside = if chosen.path.is_empty() { &[] } else { outermost };
+        let numbers = chosen.entries.iter().chain(beside).filter_map(|&(key, value)| {
+            let key = pickle.text(key).filter(|key| key.len() <= NUMBER_KEY_BYTES)?;
+            let leaf = key.rsplit_once('.').map_or(key, |(_, leaf)| leaf);
+            let number = match pickle.get(value) {
+                Value::Int(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
+                _ => return None,
+            };
+            FACTOR_KEYS.contains(&leaf).then(|| (key.to_owned(), number))
+        });
+        numbers.take(NUMBERS_LIMIT).collect()
+    }
+
     /// Counts tensors whose keys are no texts, such as numbers.
     fn nameless_tensors(&self, entries: &[(Id, Id)]) -> usize {
         let is_nameless = |(key, value): &&(Id, Id)| {
@@ -244,7 +274,7 @@ fn describe(pickle: &Pickle, id: Id) -> String {
         return format!("an object of `{maker}`");
     }
     let what = match pickle.get(id) {
-        Value::Bool | Value::Int(_) => "a number",
+        Value::Bool | Value::Int(_) | Value::Float(_) => "a number",
         Value::Text(_) => "a text",
         Value::List(_) | Value::Tuple(_) => "a list",
         Value::Dict(_) => "a dictionary",

@@ -688,3 +688,25 @@ fn a_weight_whose_numbers_become_0_is_told() {
         }
     }
 }
+
+/// Files of PyTorch hold numbers that are no tensors, and some trainers tell the factor so.
+#[test]
+fn numbers_beside_the_tensors_of_an_adapter_count() {
+    let matrix = |rows: usize, cols: usize| Matrix {
+        rows,
+        cols,
+        values: (0..rows * cols).map(|at| ((at * 7 % 16) as f32 - 8.0) / 8.0).collect(),
+    };
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/checkpoints");
+    for (file, factor) in [("lora.pt", 0.25), ("lora-alphas.pt", 2.0)] {
+        let folder = model();
+        let recipe =
+            format!("scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['{fixtures}/{file}']");
+        let report = run(folder.path(), &recipe).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &matrix(12, 2), &matrix(2, 20), factor));
+        let told =
+            report.notes.iter().any(|it| it.to_string().contains("numbers beside its tensors"));
+        assert!(told, "{:?}", report.notes);
+    }
+}

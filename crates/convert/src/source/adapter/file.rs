@@ -8,7 +8,7 @@ use roundwise_tensor_file::{Remark, TensorHeader, read_text};
 
 use crate::error::ConvertError;
 use crate::source::adapter::config::{CONFIG_FILE, Config, ConfigSource, Kohya, OftSettings};
-use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
+use crate::source::adapter::keys::{ALPHAS, AdapterKey, Role, adapter_key};
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};
 use crate::source::adapter::scale::{Scale, ScaleSource};
@@ -32,6 +32,8 @@ pub(super) struct AdapterFile {
     config: Option<Config>,
     components: BTreeMap<String, Config>,
     kohya: Option<Kohya>,
+    /// Numbers beside its tensors, by their keys.
+    numbers: BTreeMap<String, f32>,
 }
 
 /// The contents of an adapter's file.
@@ -72,7 +74,8 @@ impl AdapterFile {
             config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
         let components = Config::of_header(checkpoint.metadata()).map_err(misfit)?;
         let kohya = Kohya::of(checkpoint.metadata());
-        Ok(Self { path: path.to_owned(), source, config_text, config, components, kohya })
+        let numbers = numbers_beside(&source);
+        Ok(Self { path: path.to_owned(), source, config_text, config, components, kohya, numbers })
     }
 
     pub(super) fn misfit(&self, problem: String) -> ConvertError {
@@ -185,6 +188,11 @@ impl AdapterFile {
             let alpha = number(&self.source, alpha)?;
             return Ok(Scale { alpha, divisor: rank as f32, source: ScaleSource::Tensor });
         }
+        if let Some(rank) = rank
+            && let Some(scale) = self.scale_in_numbers(module, rank)?
+        {
+            return Ok(scale);
+        }
         let is_of_peft = module.tensors().any(|(_, tensor)| is_of_peft(&tensor.name));
         if let Some((config, name)) = self.config_of(&module.name).filter(|_| is_of_peft) {
             return self.configured(config, name, rank).map_err(|problem| self.misfit(problem));
@@ -200,6 +208,25 @@ impl AdapterFile {
             },
             _ => Scale { alpha: rank as f32, divisor: rank as f32, source: ScaleSource::Assumed },
         })
+    }
+
+    /// Returns the factor of a module that numbers beside the tensors tell: its own alpha, or that of the
+    /// whole adapter.
+    fn scale_in_numbers(&self, module: &Module, rank: u64) -> Result<Option<Scale>, ConvertError> {
+        let of_module = ALPHAS
+            .iter()
+            .find_map(|ending| self.numbers.get(&format!("{}{ending}", module.name)).copied());
+        let first = |keys: &[&str]| keys.iter().find_map(|key| self.numbers.get(*key).copied());
+        let of_all = first(&["alpha", "lora_alpha", "network_alpha"]);
+        let Some(alpha) = of_module.or(of_all) else { return Ok(None) };
+        let told = first(&["rank", "lora_rank", "network_dim", "r"]).unwrap_or(rank as f32);
+        if of_module.is_none() && told != rank as f32 {
+            return Err(self.misfit(format!(
+                "says rank {told} beside its tensors, those of `{}` have {rank}",
+                module.name
+            )));
+        }
+        Ok(Some(Scale { alpha, divisor: rank as f32, source: ScaleSource::Numbers }))
     }
 
     fn configured(&self, config: &Config, name: &str, rank: Option<u64>) -> Result<Scale, String> {
@@ -227,6 +254,17 @@ impl AdapterFile {
         let divisor = if config.is_rank_stabilised { rank.sqrt() } else { rank };
         Ok(Scale { alpha: alpha as f32, divisor: divisor as f32, source })
     }
+}
+
+/// Returns the numbers beside the tensors of a file of PyTorch that tell an adapter's factor.
+fn numbers_beside(source: &Source) -> BTreeMap<String, f32> {
+    let remarks = source.checkpoint.remarks().iter();
+    let numbers = remarks.filter_map(|remark| match remark {
+        Remark::Numbers { numbers } => Some(numbers),
+        _ => None,
+    });
+    let parsed = |(key, number): &(String, String)| Some((key.clone(), number.parse().ok()?));
+    numbers.flatten().filter_map(parsed).collect()
 }
 
 /// Returns whether a tensor is the scale or the marker of codes that are decoded.

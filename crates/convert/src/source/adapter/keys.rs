@@ -108,7 +108,7 @@ const ENDINGS: [(&str, Role); 37] = [
 ];
 
 /// Endings of an alpha, behind a module or one of its tensors.
-const ALPHAS: [&str; 3] = [".alpha", ".lora_alpha", ".network_alpha"];
+pub(super) const ALPHAS: [&str; 3] = [".alpha", ".lora_alpha", ".network_alpha"];
 
 /// PEFT's tensors, behind which an adapter's name and `.weight` may stand.
 const PEFT: [(&str, Role); 15] = [
