@@ -96,17 +96,32 @@ impl std::ops::AddAssign for Zeroed {
     }
 }
 
-/// Counts the numbers that became 0. Codes with zero points are not counted: each tile has another one
-/// that stands for 0. Cost: one look at the codes; at the weight only where most codes stand for 0.
+/// Counts the numbers that became 0. With zero points each tile has another code that stands for 0: there
+/// only a weight counts that is 0 already in `f32`, and is not as it is stored. Cost: one look at the codes; at the weight only where most codes stand for 0.
 ///
 /// # Panics
 /// When the shapes differ.
 pub fn zeroed(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Zeroed {
     assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
     match quantized.scheme().has_zero_points() || quantized.levels().is_some() {
-        true => Zeroed::default(),
+        true => Zeroed { lost: vanished(weight), kept: 0 },
         false => quantized.scheme().grid().visit(CountZeroed { weight, quantized }),
     }
+}
+
+/// Counts the numbers of a weight in F64 of which none is other than 0 in `f32`.
+fn vanished(weight: &Weight<'_>) -> u64 {
+    let mut lost = 0;
+    for row in 0..weight.rows() {
+        let Some(stored) = weight.row_of_f64(row) else { return 0 };
+        for value in stored.filter(|value| *value != 0.0) {
+            if value as f32 != 0.0 {
+                return 0;
+            }
+            lost += 1;
+        }
+    }
+    lost
 }
 
 struct CountZeroed<'a> {
@@ -129,11 +144,10 @@ impl GridVisitor for CountZeroed<'_> {
         }
         let mut lost = 0;
         if 2 * kept < (rows * cols) as u64 {
-            let seen = weight.seen_by(quantized.scheme());
             let mut row = 0;
             for_each_row::<G>(weight, quantized, |values, _, codes| {
                 let is_zero = |code: &G::Code| *code == zero;
-                lost += match seen.row_of_f64(row) {
+                lost += match weight.row_of_f64(row) {
                     Some(stored) => stored
                         .zip(codes)
                         .filter(|(value, code)| *value != 0.0 && is_zero(code))

@@ -99,7 +99,7 @@ fn described(cause: Cause, ruined: &[&TensorReport]) -> Text {
     let few_bits = |tensor: &&TensorReport| tensor.scheme.is_some_and(|it| it.code_bits() < 8);
     let share = match cause {
         Cause::BelowScales | Cause::BelowF32 => "all that they hold",
-        Cause::Zeroed => "more than 90 % of their numbers, which became 0",
+        Cause::Zeroed => "more than 90 % of all numbers, which became 0",
         _ if ruined.iter().any(few_bits) => "more than 50 %",
         _ => "more than 10 %",
     };
@@ -127,6 +127,10 @@ fn way_out(cause: Cause, ruined: &[&TensorReport]) -> Text {
         let elements = tensor.shape.iter().map(|&size| size as f64).product::<f64>().max(1.0);
         tensor.weight_norm.unwrap_or_default() / elements.sqrt()
     };
+    let rms_of_error =
+        |tensor: &TensorReport| tensor.weight_error.unwrap_or_default() * rms(&tensor);
+    let least_of_fp8 =
+        |tensor: &TensorReport| tensor.weight_norm.unwrap_or_default() * 2.0_f64.powi(-17);
     let fits_bf16 = ruined.iter().all(|tensor| rms(tensor) >= SMALL_IN_BF16);
     let is_tried = |name: &str| {
         ruined.iter().any(|tensor| tensor.scheme.is_some_and(|scheme| scheme.to_string() == name))
@@ -135,6 +139,13 @@ fn way_out(cause: Cause, ruined: &[&TensorReport]) -> Text {
         Cause::PastF16 | Cause::BelowF16 if is_decoded && fits_bf16 => with("decode_to", "bf16"),
         Cause::PastF16 | Cause::BelowF16 if is_decoded => with("decode_to", "f32"),
         Cause::PastF16 | Cause::BelowF16 if fits_bf16 => with("scheme", "bf16"),
+        // What is left of such a weight is about the error; it survives where it is not below all codes of
+        // `fp8`, whose least is 2⁻¹⁸ of the largest.
+        Cause::Zeroed
+            if ruined.iter().any(|tensor| rms_of_error(tensor) < least_of_fp8(tensor)) =>
+        {
+            keep()
+        }
         // Each code of `fp8` has an exponent of its own, so that small values beside large ones survive.
         Cause::Spread | Cause::Zeroed if !is_tried("fp8") => {
             with("scheme", "fp8") + " better; " + keep()
@@ -210,9 +221,12 @@ mod tests {
             ..tensor(Some("int8"), 0.003, 1000.0)
         };
         let told = losses(&[zeroed(0.999)])[0].to_string();
-        assert!(told.contains("more than 90 % of their numbers, which became 0"), "{told}");
+        assert!(told.contains("more than 90 % of all numbers, which became 0"), "{told}");
         assert!(told.contains("`scheme fp8` holds them better"), "{told}");
         assert!(losses(&[zeroed(0.6)]).is_empty());
+        let hidden = TensorReport { weight_error: Some(1e-9), ..zeroed(0.999) };
+        let told = losses(&[hidden])[0].to_string();
+        assert!(!told.contains("`scheme fp8`") && told.contains("`keep` keeps"), "{told}");
         // Numbers of F64 that are 0 in F32 have no norm there, and no error.
         let below = TensorReport { zeroed_share: Some(1.0), ..tensor(Some("int8"), 0.0, 0.0) };
         let told = losses(&[below])[0].to_string();

