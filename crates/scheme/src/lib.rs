@@ -39,7 +39,7 @@ pub use closest::is_meant;
 pub use error::SchemeError;
 pub use family::{FAMILIES, FamilyNumber, SchemeFamily};
 pub use linear::{Activations, PlainTensors};
-pub use measure::{LargestStep, WeightError, largest_step, measure, nearest_error};
+pub use measure::{LargestStep, WeightError, Zeroed, largest_step, measure, nearest_error, zeroed};
 pub use quantized::QuantizedMatrix;
 pub use rotation::{Rotation, rotate, rotation_at};
 pub use roundwise_grid::GridKind;

@@ -73,6 +73,97 @@ impl GridVisitor for Measure<'_> {
     }
 }
 
+/// Numbers that stored codes stand for 0 in place of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Zeroed {
+    /// Numbers other than 0 whose code stands for 0; counted where most codes do.
+    pub lost: u64,
+    /// Codes that stand for another number.
+    pub kept: u64,
+}
+
+impl Zeroed {
+    /// Returns the share of the numbers other than 0 that became 0.
+    pub fn share(&self) -> f64 {
+        self.lost as f64 / (self.lost + self.kept).max(1) as f64
+    }
+}
+
+impl std::ops::AddAssign for Zeroed {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.kept += other.kept;
+    }
+}
+
+/// Counts the numbers that became 0. With zero points each tile has another code that stands for 0: there
+/// only a weight counts that is 0 already in `f32`, and is not as it is stored. Cost: one look at the codes; at the weight only where most codes stand for 0.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn zeroed(weight: &Weight<'_>, quantized: &QuantizedMatrix) -> Zeroed {
+    assert_eq!([weight.rows(), weight.cols()], quantized.shape(), "shapes differ");
+    match quantized.scheme().has_zero_points() || quantized.levels().is_some() {
+        true => Zeroed { lost: vanished(weight), kept: 0 },
+        false => quantized.scheme().grid().visit(CountZeroed { weight, quantized }),
+    }
+}
+
+/// Counts the numbers of a weight in F64 of which none is other than 0 in `f32`.
+fn vanished(weight: &Weight<'_>) -> u64 {
+    let mut lost = 0;
+    for row in 0..weight.rows() {
+        let Some(stored) = weight.row_of_f64(row) else { return 0 };
+        for value in stored.filter(|value| *value != 0.0) {
+            if value as f32 != 0.0 {
+                return 0;
+            }
+            lost += 1;
+        }
+    }
+    lost
+}
+
+struct CountZeroed<'a> {
+    weight: &'a Weight<'a>,
+    quantized: &'a QuantizedMatrix,
+}
+
+impl GridVisitor for CountZeroed<'_> {
+    type Output = Zeroed;
+
+    fn visit<G: Grid>(self) -> Zeroed {
+        let Self { weight, quantized } = self;
+        let [rows, cols] = quantized.shape();
+        let zero = G::encode(0.0);
+        let mut codes = vec![G::Code::default(); cols];
+        let mut kept = 0;
+        for row in 0..rows {
+            quantized.read_row_codes::<G>(row, &mut codes);
+            kept += codes.iter().filter(|code| **code != zero).count() as u64;
+        }
+        let mut lost = 0;
+        if 2 * kept < (rows * cols) as u64 {
+            let mut row = 0;
+            for_each_row::<G>(weight, quantized, |values, _, codes| {
+                let is_zero = |code: &G::Code| *code == zero;
+                lost += match weight.row_of_f64(row) {
+                    Some(stored) => stored
+                        .zip(codes)
+                        .filter(|(value, code)| *value != 0.0 && is_zero(code))
+                        .count(),
+                    None => {
+                        let pairs = values.iter().zip(codes);
+                        pairs.filter(|(value, code)| **value != 0.0 && is_zero(code)).count()
+                    }
+                } as u64;
+                row += 1;
+            });
+        }
+        Zeroed { lost, kept }
+    }
+}
+
 /// The largest `|Ŵ − W|` over all weights in steps of the grid: each at most 0.5 for nearest
 /// rounding. Weights past the largest grid value are left out, since a scale may be chosen to clip.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -84,6 +84,15 @@ impl<'a> Weight<'a> {
         Self { rotation_group: scheme.rotation_group(self.cols), ..*self }
     }
 
+    /// Returns a row of F64 as it is stored, and nothing for other dtypes: numbers below the least of
+    /// `f32` are 0 once they are widened.
+    pub(crate) fn row_of_f64(&self, row: usize) -> Option<impl Iterator<Item = f64>> {
+        let row_bytes = self.cols * self.dtype.byte_len();
+        let (numbers, _) = self.bytes[row * row_bytes..][..row_bytes].as_chunks::<8>();
+        let numbers = numbers.iter().map(|number| f64::from_le_bytes(*number));
+        (self.dtype == FloatDtype::F64).then_some(numbers)
+    }
+
     /// Returns the weight beside others, of which the largest has this magnitude: the scale of its
     /// tensor, or the factor of all its scales, covers them all.
     #[must_use]

@@ -143,6 +143,12 @@ pub enum TensorFileErrorKind {
     StridesOverlap { shape: Vec<u64>, strides: Vec<u64> },
     #[error("its storage `{}` is missing", printable(storage))]
     StorageMissing { storage: String },
+    #[error(
+        "it holds a part of a DeepSpeed checkpoint (ZeRO), whose weights are in its optimizer's shards"
+    )]
+    ZeroShards,
+    #[error("it is TorchScript: a compiled program with its weights")]
+    TorchScript,
     #[error("not an archive of PyTorch: {problem}")]
     Zip { problem: &'static str },
     #[error("not GGUF, at byte {offset}: {problem}")]

@@ -21,6 +21,11 @@ pub enum Remark {
         /// Names of classes and functions, such as `argparse.Namespace`, each once.
         classes: Vec<String>,
     },
+    /// A file that `torch.save` wrote tells an adapter's factor in numbers that are no tensors.
+    Numbers {
+        /// Keys, such as `alpha`, each with its number.
+        numbers: Vec<(String, String)>,
+    },
     /// Tensors that several shards hold were read from the one that the index names.
     Overlay {
         /// Names of the tensors.
@@ -75,6 +80,10 @@ impl fmt::Display for Remark {
             }
             Self::Objects { classes } => {
                 write!(out, "passed over objects of {}; nothing was run", listed(classes))
+            }
+            Self::Numbers { numbers } => {
+                let numbers = numbers.iter().map(|(key, number)| format!("{key} = {number}"));
+                write!(out, "numbers beside the tensors: {}", listed(&numbers.collect::<Vec<_>>()))
             }
             Self::Overlay { tensors } => {
                 let verb = if tensors.len() == 1 { "is" } else { "are" };

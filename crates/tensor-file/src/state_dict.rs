@@ -8,7 +8,7 @@ use crate::{Remark, TensorFileErrorKind as Kind};
 /// Keys of a model's dictionary in what training programs save, the one to be preferred first. Averages
 /// of the weights come after the weights themselves, but for `params_ema`, which its programs read
 /// first.
-const MODEL_KEYS: [&str; 20] = [
+const MODEL_KEYS: [&str; 21] = [
     "model_state_dict",
     "state_dict",
     "model_state",
@@ -20,6 +20,7 @@ const MODEL_KEYS: [&str; 20] = [
     "params-ema",
     "params",
     "weights",
+    "weight",
     "ema_state_dict",
     "state_dict_ema",
     "model_ema",
@@ -33,6 +34,20 @@ const MODEL_KEYS: [&str; 20] = [
 
 /// Dictionaries inside dictionaries that are looked into.
 const DEPTH_LIMIT: usize = 4;
+
+/// A dictionary under a known key is no model where another one has so many times its elements.
+const MUCH_LARGER: u64 = 10;
+
+/// Entries that DeepSpeed puts into each of its files.
+const DEEPSPEED_KEYS: [&str; 2] = ["ds_version", "param_shapes"];
+
+/// Last segments of keys under which an adapter's factor is told as a number.
+const FACTOR_KEYS: [&str; 7] =
+    ["alpha", "lora_alpha", "network_alpha", "rank", "lora_rank", "network_dim", "r"];
+
+/// Most such numbers, and their longest key, that are read: several keys may share one text.
+const NUMBERS_LIMIT: usize = 10_000;
+const NUMBER_KEY_BYTES: usize = 400;
 
 /// Most names of classes in a remark.
 const CLASSES_LIMIT: usize = 64;
@@ -50,11 +65,19 @@ pub(crate) struct StateDict<'a> {
 /// outermost included. An optimizer's never is.
 ///
 /// # Errors
-/// [`Kind::NoStateDict`] and [`Kind::StateDictAmbiguous`].
+/// [`Kind::NoStateDict`], [`Kind::StateDictAmbiguous`] and [`Kind::ZeroShards`].
 pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
     let mut search = Search { pickle, seen: HashSet::new(), found: vec![], optimizers: vec![] };
     search.look_into(pickle.root(), &mut vec![]);
-    let chosen = search.choose()?;
+    let chosen = match search.choose() {
+        Err(Kind::NoStateDict { .. }) if search.is_of_deepspeed() => return Err(Kind::ZeroShards),
+        chosen => chosen?,
+    };
+    let Candidate { tensors, empty, .. } = search.found[chosen];
+    // Buffers are not shared out, so that some of them may be whole.
+    if 2 * empty > tensors && search.is_of_deepspeed() {
+        return Err(Kind::ZeroShards);
+    }
     let path = search.found[chosen].path.clone();
     let mut passed_over: Vec<String> = (search.found.iter().enumerate())
         .filter(|(number, found)| *number != chosen && !found.path.is_empty())
@@ -72,6 +95,10 @@ pub(crate) fn choose(pickle: &Pickle) -> Result<StateDict<'_>, Kind> {
     if !path.is_empty() || !passed_over.is_empty() {
         remarks.push(Remark::Dictionary { chosen: path.join("."), passed_over });
     }
+    let numbers = search.factors(&search.found[chosen]);
+    if !numbers.is_empty() {
+        remarks.push(Remark::Numbers { numbers });
+    }
     let classes = classes(pickle);
     if !classes.is_empty() {
         remarks.push(Remark::Objects { classes });
@@ -85,6 +112,10 @@ struct Candidate<'a> {
     path: Vec<String>,
     entries: &'a [(Id, Id)],
     tensors: usize,
+    /// Of them those without elements.
+    empty: usize,
+    /// Elements of all tensors.
+    elements: u64,
     /// Place of the first of its keys among [`MODEL_KEYS`].
     rank: Option<usize>,
 }
@@ -114,7 +145,12 @@ impl Search<'_> {
         if tensors > 0 {
             let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
             let rank = path.iter().find_map(place);
-            self.found.push(Candidate { path: path.clone(), entries, tensors, rank });
+            let counts = named.clone().filter_map(|(_, value)| element_count(pickle, value));
+            let (empty, elements) = counts.fold((0, 0_u64), |(empty, sum), count| {
+                (empty + usize::from(count == 0), sum.saturating_add(count))
+            });
+            let path = path.clone();
+            self.found.push(Candidate { path, entries, tensors, empty, elements, rank });
         }
         if path.len() == DEPTH_LIMIT {
             return;
@@ -137,7 +173,9 @@ impl Search<'_> {
 
     /// Finds the model's dictionary among those found.
     fn choose(&self) -> Result<usize, Kind> {
-        let ranked = self.found.iter().enumerate();
+        let ranked = self.found.iter().enumerate().filter(|(_, found)| found.rank.is_some());
+        let most = ranked.clone().map(|(_, found)| found.elements).max().unwrap_or(0);
+        let ranked = ranked.filter(|(_, found)| found.elements >= most / MUCH_LARGER);
         // The best-known key first, then the dictionary nearest to the outermost, then the first.
         let ranked = ranked.filter_map(|(at, found)| Some((found.rank?, found.path.len(), at)));
         if let Some((_, _, at)) = ranked.min() {
@@ -158,6 +196,30 @@ impl Search<'_> {
                 Err(Kind::StateDictAmbiguous { found: inner.iter().map(path).collect() })
             }
         }
+    }
+
+    fn is_of_deepspeed(&self) -> bool {
+        let entries = self.pickle.entries(self.pickle.root()).unwrap_or_default();
+        let mut keys = entries.iter().filter_map(|(key, _)| self.pickle.text(*key));
+        keys.any(|key| DEEPSPEED_KEYS.contains(&key))
+    }
+
+    /// Returns the numbers that tell an adapter's factor: among the tensors, and beside their dictionary.
+    fn factors(&self, chosen: &Candidate<'_>) -> Vec<(String, String)> {
+        let pickle = self.pickle;
+        let outermost = pickle.entries(pickle.root()).unwrap_or_default();
+        let beside = if chosen.path.is_empty() { &[] } else { outermost };
+        let numbers = chosen.entries.iter().chain(beside).filter_map(|&(key, value)| {
+            let key = pickle.text(key).filter(|key| key.len() <= NUMBER_KEY_BYTES)?;
+            let leaf = key.rsplit_once('.').map_or(key, |(_, leaf)| leaf);
+            let number = match pickle.get(value) {
+                Value::Int(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
+                _ => return None,
+            };
+            FACTOR_KEYS.contains(&leaf).then(|| (key.to_owned(), number))
+        });
+        numbers.take(NUMBERS_LIMIT).collect()
     }
 
     /// Counts tensors whose keys are no texts, such as numbers.
@@ -200,12 +262,19 @@ fn is_tensor(pickle: &Pickle, id: Id) -> bool {
         || pickle.maker(id).is_some_and(|maker| is_tensor_maker(&maker))
 }
 
+/// Returns the number of elements of a tensor that is read.
+fn element_count(pickle: &Pickle, id: Id) -> Option<u64> {
+    let Value::Tensor(view) = pickle.get(id) else { return None };
+    let shape = pickle.resolve(view).ok()?.shape;
+    Some(shape.iter().fold(1, |count: u64, size| count.saturating_mul(*size)))
+}
+
 fn describe(pickle: &Pickle, id: Id) -> String {
     if let Some(maker) = pickle.maker(id) {
         return format!("an object of `{maker}`");
     }
     let what = match pickle.get(id) {
-        Value::Bool | Value::Int(_) => "a number",
+        Value::Bool | Value::Int(_) | Value::Float(_) => "a number",
         Value::Text(_) => "a text",
         Value::List(_) | Value::Tuple(_) => "a list",
         Value::Dict(_) => "a dictionary",

@@ -39,15 +39,28 @@ pub(crate) fn entries(file: &File, file_bytes: u64) -> Result<BTreeMap<String, R
     }
     let text = read(file, directory.offset, directory.bytes as usize)?;
     let mut entries = BTreeMap::new();
+    let (mut has_constants, mut is_packed) = (false, false);
     let mut rest = &text[..];
     for _ in 0..directory.entries {
         let entry = next_entry(&mut rest)?;
+        has_constants |= entry.name.ends_with("/constants.pkl");
+        is_packed |= entry.is_packed;
+        if entry.is_packed {
+            continue;
+        }
         let range = data_of(file, file_bytes, &entry)?;
         if entries.insert(entry.name, range).is_some() {
             return Err(wrong("an entry occurs twice"));
         }
     }
-    Ok(entries)
+    match (is_packed, has_constants) {
+        (false, _) => Ok(entries),
+        // The program is packed, and has its constants in a pickle of their own.
+        (true, true) => Err(Kind::TorchScript),
+        (true, false) => {
+            Err(wrong("an entry is compressed or encrypted, which `torch.save` never does"))
+        }
+    }
 }
 
 fn find_directory(file: &File, file_bytes: u64) -> Result<Directory, Kind> {
@@ -93,6 +106,8 @@ struct Entry {
     name: String,
     bytes: u64,
     local: u64,
+    /// Compressed or encrypted.
+    is_packed: bool,
 }
 
 fn next_entry(rest: &mut &[u8]) -> Result<Entry, Kind> {
@@ -123,10 +138,8 @@ fn next_entry(rest: &mut &[u8]) -> Result<Entry, Kind> {
         }
     }
     let [bytes, packed, local] = sizes;
-    if method != 0 || flags & 1 != 0 || packed != bytes {
-        return Err(wrong("an entry is compressed or encrypted, which PyTorch never does"));
-    }
-    Ok(Entry { name, bytes, local })
+    let is_packed = method != 0 || flags & 1 != 0 || packed != bytes;
+    Ok(Entry { name, bytes, local, is_packed })
 }
 
 fn data_of(file: &File, file_bytes: u64, entry: &Entry) -> Result<Range<u64>, Kind> {

@@ -97,7 +97,13 @@ fn every_key_of_the_report_is_documented() {
     let served = served.json(&[&arguments[..], &["--inputs", "dynamic", "--json"]].concat());
     let blocks = Folder::with("m.gguf", &crate::containers::gguf());
     let blocks = blocks.json(&["convert", "m.gguf", "--scheme", "fp16", "--keep", "a", "--json"]);
-    agree("Report", &[report, learned, soft, mixed, sides, served, blocks]);
+    // Beside one large number all others become 0.
+    let mut outlier = gaussian(64, 64, 3);
+    outlier.values[0] = 1e4;
+    let outlier = safetensors(&[Tensor::f32("a.weight", &outlier)]);
+    let zeroed = Folder::with("m.safetensors", &outlier);
+    let zeroed = zeroed.json(&["convert", "m.safetensors", "--scheme", "int8", "--json"]);
+    agree("Report", &[report, learned, soft, mixed, sides, served, blocks, zeroed]);
 }
 
 /// A setting that is added to recipes is in reports, too.

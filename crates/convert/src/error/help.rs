@@ -40,7 +40,7 @@ impl ConvertError {
                     + starts_over()
                     + " without it"
             }
-            ConvertError::Unfinished { .. } => unfinished(),
+            ConvertError::Unfinished { source, .. } => unfinished(source),
             ConvertError::MeasuringEnded { .. } => continues(),
             ConvertError::Parts { .. } => parts(),
             ConvertError::MemoryLimit { holds_weights_whole, .. } => {
@@ -145,11 +145,17 @@ fn wrong_output() -> Text {
         + " decides whether the output is read again at all"
 }
 
-fn unfinished() -> Text {
-    continues()
-        + "; with "
-        + named("starts_over")
-        + " it starts over\n  to give it up, remove that and the `.journal` beside it"
+fn unfinished(why: &ConvertError) -> Text {
+    const GIVE_UP: &str = "to give it up, remove that and the `.journal` beside it";
+    match why {
+        // What is wrong with the input or an adapter would end it again.
+        ConvertError::Misfit { .. }
+        | ConvertError::Layout { .. }
+        | ConvertError::Rounding { .. } => {
+            Text::from(Command::Again) + " would end here again\n  " + GIVE_UP
+        }
+        _ => continues() + "; with " + named("starts_over") + " it starts over\n  " + GIVE_UP,
+    }
 }
 
 fn parts() -> Text {

@@ -13,6 +13,10 @@ const RUINED: f64 = 0.10;
 /// [`RUINED`] for codes of fewer than 8 bits, which cost 9 to 14 % of any weight.
 const RUINED_OF_FEW_BITS: f64 = 0.50;
 
+/// Share of a weight's numbers that no scheme turns to 0 unless they do not fit it: a scale of INT4 for
+/// a whole row does so with a third of normally distributed ones.
+const MOST_ZEROED: f64 = 0.9;
+
 /// Numbers of this size keep more than a bit in BF16, whose least number is 2⁻¹³³.
 const SMALL_IN_BF16: f64 = 1e-39;
 
@@ -25,10 +29,14 @@ enum Cause {
     BelowF16,
     /// Its numbers are below what BF16 tells from 0.
     BelowBf16,
+    /// Its numbers are below what F32 tells from 0, in which all is computed.
+    BelowF32,
     /// Every code stands for 0.
     BelowScales,
     /// Most of it is small beside the largest number of a scale.
     Spread,
+    /// The same, and most numbers became 0: the few large ones hide that in the error.
+    Zeroed,
 }
 
 /// Describes the weights that lost too much, those with one cause together.
@@ -50,7 +58,8 @@ fn cause(tensor: &TensorReport) -> Option<Cause> {
         Some(scheme) if scheme.code_bits() < 8 => RUINED_OF_FEW_BITS,
         Some(_) | None => RUINED,
     };
-    if error.is_nan() || error <= most {
+    let is_zeroed = tensor.zeroed_share.is_some_and(|share| share > MOST_ZEROED);
+    if error.is_nan() || (error <= most && !is_zeroed) {
         return None;
     }
     let is_unscaled = |grid| tensor.scheme == Some(Scheme::unscaled(grid));
@@ -62,8 +71,12 @@ fn cause(tensor: &TensorReport) -> Option<Cause> {
         Cause::BelowF16
     } else if is_unscaled(GridKind::Bf16) {
         Cause::BelowBf16
+    } else if is_zeroed && norm == 0.0 {
+        Cause::BelowF32
     } else if has_lost_all(error) {
         Cause::BelowScales
+    } else if is_zeroed {
+        Cause::Zeroed
     } else {
         Cause::Spread
     })
@@ -85,7 +98,8 @@ fn described(cause: Cause, ruined: &[&TensorReport]) -> Text {
     };
     let few_bits = |tensor: &&TensorReport| tensor.scheme.is_some_and(|it| it.code_bits() < 8);
     let share = match cause {
-        Cause::BelowScales => "all that they hold",
+        Cause::BelowScales | Cause::BelowF32 => "all that they hold",
+        Cause::Zeroed => "more than 90 % of all numbers, which became 0",
         _ if ruined.iter().any(few_bits) => "more than 50 %",
         _ => "more than 10 %",
     };
@@ -93,8 +107,11 @@ fn described(cause: Cause, ruined: &[&TensorReport]) -> Text {
         Cause::PastF16 => "F16 holds no numbers past 65504",
         Cause::BelowF16 => "F16 has no numbers as small as theirs but 0",
         Cause::BelowBf16 => "BF16 has no numbers as small as theirs but 0",
+        Cause::BelowF32 => {
+            "F32, in which scales are chosen, has no numbers as small as theirs but 0"
+        }
         Cause::BelowScales => "their numbers are too small for any scale, and every code is 0",
-        Cause::Spread => "one scale covers values of very different size",
+        Cause::Spread | Cause::Zeroed => "one scale covers values of very different size",
     };
     Text::from(lost + share + ": " + because + "; ") + way_out(cause, ruined)
 }
@@ -110,6 +127,10 @@ fn way_out(cause: Cause, ruined: &[&TensorReport]) -> Text {
         let elements = tensor.shape.iter().map(|&size| size as f64).product::<f64>().max(1.0);
         tensor.weight_norm.unwrap_or_default() / elements.sqrt()
     };
+    let rms_of_error =
+        |tensor: &TensorReport| tensor.weight_error.unwrap_or_default() * rms(&tensor);
+    let least_of_fp8 =
+        |tensor: &TensorReport| tensor.weight_norm.unwrap_or_default() * 2.0_f64.powi(-17);
     let fits_bf16 = ruined.iter().all(|tensor| rms(tensor) >= SMALL_IN_BF16);
     let is_tried = |name: &str| {
         ruined.iter().any(|tensor| tensor.scheme.is_some_and(|scheme| scheme.to_string() == name))
@@ -118,13 +139,24 @@ fn way_out(cause: Cause, ruined: &[&TensorReport]) -> Text {
         Cause::PastF16 | Cause::BelowF16 if is_decoded && fits_bf16 => with("decode_to", "bf16"),
         Cause::PastF16 | Cause::BelowF16 if is_decoded => with("decode_to", "f32"),
         Cause::PastF16 | Cause::BelowF16 if fits_bf16 => with("scheme", "bf16"),
+        // What is left of such a weight is about the error; it survives where it is not below all codes of
+        // `fp8`, whose least is 2⁻¹⁸ of the largest.
+        Cause::Zeroed
+            if ruined.iter().any(|tensor| rms_of_error(tensor) < least_of_fp8(tensor)) =>
+        {
+            keep()
+        }
         // Each code of `fp8` has an exponent of its own, so that small values beside large ones survive.
-        Cause::Spread if !is_tried("fp8") => with("scheme", "fp8") + " better; " + keep(),
+        Cause::Spread | Cause::Zeroed if !is_tried("fp8") => {
+            with("scheme", "fp8") + " better; " + keep()
+        }
         Cause::PastF16
         | Cause::BelowF16
         | Cause::BelowBf16
+        | Cause::BelowF32
         | Cause::BelowScales
-        | Cause::Spread => keep(),
+        | Cause::Spread
+        | Cause::Zeroed => keep(),
     }
 }
 
@@ -150,6 +182,7 @@ mod tests {
             scheme: scheme.map(|name| name.parse().unwrap()),
             weight_error: error,
             narrowing_error,
+            zeroed_share: None,
             weight_norm: Some(norm),
             rounding: None,
             seconds: 0.0,
@@ -178,6 +211,28 @@ mod tests {
         }
         assert!(
             losses(&[tensor(Some("fp8"), 0.03, 1.0), tensor(Some("nvfp4"), 0.14, 1.0)]).is_empty()
+        );
+    }
+
+    #[test]
+    fn a_weight_whose_numbers_became_0_is_told_however_small_its_error_is() {
+        let zeroed = |share| TensorReport {
+            zeroed_share: Some(share),
+            ..tensor(Some("int8"), 0.003, 1000.0)
+        };
+        let told = losses(&[zeroed(0.999)])[0].to_string();
+        assert!(told.contains("more than 90 % of all numbers, which became 0"), "{told}");
+        assert!(told.contains("`scheme fp8` holds them better"), "{told}");
+        assert!(losses(&[zeroed(0.6)]).is_empty());
+        let hidden = TensorReport { weight_error: Some(1e-9), ..zeroed(0.999) };
+        let told = losses(&[hidden])[0].to_string();
+        assert!(!told.contains("`scheme fp8`") && told.contains("`keep` keeps"), "{told}");
+        // Numbers of F64 that are 0 in F32 have no norm there, and no error.
+        let below = TensorReport { zeroed_share: Some(1.0), ..tensor(Some("int8"), 0.0, 0.0) };
+        let told = losses(&[below])[0].to_string();
+        assert!(
+            told.contains("all that they hold: F32") && told.contains("`keep` keeps"),
+            "{told}"
         );
     }
 

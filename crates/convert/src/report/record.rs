@@ -14,6 +14,9 @@ pub(crate) struct TensorRecord {
     /// Error and norm of numbers that became F16, bit by bit.
     #[serde(default)]
     narrowed: Option<[u64; 2]>,
+    /// Share of numbers that became 0, bit by bit.
+    #[serde(default)]
+    zeroed: Option<u64>,
     rounding: Option<LayerRounding>,
     /// `‖E‖²` of nearest codes, which JSON of a [`LayerRounding`] lacks.
     nearest_energy: f64,
@@ -29,6 +32,7 @@ impl TensorRecord {
                 .narrowing_error
                 .zip(report.weight_norm)
                 .map(|(error, norm)| [error, norm].map(f64::to_bits)),
+            zeroed: report.zeroed_share.map(f64::to_bits),
             nearest_energy: report
                 .rounding
                 .as_ref()
@@ -58,6 +62,7 @@ impl TensorReport {
         if let Some([error, norm]) = record.narrowed.map(|bits| bits.map(f64::from_bits)) {
             (self.narrowing_error, self.weight_norm) = (Some(error), Some(norm));
         }
+        self.zeroed_share = record.zeroed.map(f64::from_bits);
         let with_energy =
             |rounding| LayerRounding { nearest_energy: record.nearest_energy, ..rounding };
         self.rounding = record.rounding.clone().map(with_energy);

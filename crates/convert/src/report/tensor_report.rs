@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use roundwise_scheme::{Scheme, WeightError};
+use roundwise_scheme::{Scheme, WeightError, Zeroed};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Action, PlannedTensor};
@@ -34,6 +34,9 @@ pub struct TensorReport {
     /// The same of what codes stand for, where it became F16, which does not hold all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrowing_error: Option<f64>,
+    /// Share of the numbers other than 0 that became 0, where that is most of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zeroed_share: Option<f64>,
     /// `‖W‖`, in model units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_norm: Option<f64>,
@@ -59,6 +62,7 @@ impl TensorReport {
             scheme: planned.scheme(),
             weight_error: None,
             narrowing_error: None,
+            zeroed_share: None,
             weight_norm: None,
             rounding: None,
             seconds: 0.0,
@@ -77,5 +81,16 @@ impl TensorReport {
         self.weight_error = Some(error.relative());
         self.weight_norm = Some(error.weight_squared.sqrt());
         self.sums = Some(error);
+    }
+
+    /// Sets the measured error of the stored codes, and the count of numbers that became 0.
+    pub(crate) fn measure_codes(&mut self, (error, zeroed): (WeightError, Zeroed)) {
+        self.measure(error);
+        self.count_zeroed(zeroed);
+    }
+
+    /// Sets the count of numbers that became 0.
+    pub(crate) fn count_zeroed(&mut self, zeroed: Zeroed) {
+        self.zeroed_share = Some(zeroed.share()).filter(|share| *share > 0.5);
     }
 }

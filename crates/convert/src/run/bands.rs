@@ -4,7 +4,9 @@
 use std::ops::Range;
 
 use roundwise_layout::MatmulPrecision;
-use roundwise_scheme::{QuantizedMatrix, Scheme, SchemeError, WeightError, largest_magnitude};
+use roundwise_scheme::{
+    QuantizedMatrix, Scheme, SchemeError, WeightError, Zeroed, largest_magnitude, zeroed,
+};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -89,7 +91,7 @@ pub(crate) fn round_by_bands(
     watch: &dyn Watch,
     buffers: &mut Buffers,
     mut put: impl FnMut(QuantizedMatrix, &mut Buffers) -> Result<(), Stop>,
-) -> Result<WeightError, Stop> {
+) -> Result<(WeightError, Zeroed), Stop> {
     let header = &planned.header;
     let [rows, _] = planned.matrix_shape();
     let scheme_error = |error: SchemeError| Stop::rounding(&input.source, header, error.into());
@@ -101,7 +103,7 @@ pub(crate) fn round_by_bands(
         }
         false => 0.0,
     };
-    let mut error = WeightError::default();
+    let (mut error, mut zeroes) = (WeightError::default(), Zeroed::default());
     for band in bands(rows, height) {
         let first = band.start;
         // Rows are of one length, so the division leaves nothing. A weight without rows has no
@@ -114,11 +116,12 @@ pub(crate) fn round_by_bands(
         let rounded =
             QuantizedMatrix::nearest_band(&view, scheme, rule, largest, memory, &mut error);
         let rounded = rounded.map_err(|error| scheme_error(below(error, first)))?;
+        zeroes += zeroed(&view, &rounded);
         put(rounded, buffers)?;
         buffers.keep(weight.into_bytes());
         notice(watch, Event::Advanced { bytes })?;
     }
-    Ok(error)
+    Ok((error, zeroes))
 }
 
 impl Output<'_> {
@@ -136,7 +139,8 @@ impl Output<'_> {
         let put = |band, buffers: &mut Buffers| pieces.put(band, buffers);
         let absmax_beside = self.shared_scales.absmax_beside(planned.layer());
         let by = Bands { scheme, height, absmax_beside };
-        report.measure(round_by_bands(self.input, planned, by, self.watch, buffers, put)?);
+        let found = round_by_bands(self.input, planned, by, self.watch, buffers, put)?;
+        report.measure_codes(found);
         pieces.finish()
     }
 }

@@ -2,7 +2,7 @@
 
 use roundwise_layout::MatmulPrecision;
 use roundwise_scheme::{
-    QuantizedMatrix, ScaleRule, Scheme, SchemeError, WeightError, choose_scales,
+    QuantizedMatrix, ScaleRule, Scheme, SchemeError, WeightError, Zeroed, choose_scales, zeroed,
 };
 
 use crate::error::ConvertError;
@@ -31,11 +31,11 @@ pub(crate) fn round_bank(
     watch: &dyn Watch,
     buffers: &mut Buffers,
     mut put: impl FnMut(QuantizedMatrix, &mut Buffers) -> Result<(), Stop>,
-) -> Result<WeightError, Stop> {
+) -> Result<(WeightError, Zeroed), Stop> {
     let header = &planned.header;
     let experts = experts_of(planned);
     let rule = input.recipe.scale_rule_without_inputs();
-    let mut error = WeightError::default();
+    let (mut error, mut zeroes) = (WeightError::default(), Zeroed::default());
     for expert in 0..experts {
         let weight = input.source.load_expert(header, expert, buffers.take())?;
         let rounded =
@@ -45,11 +45,12 @@ pub(crate) fn round_bank(
             Stop::rounding(&input.source, header, error.into())
         })?;
         error += of_expert;
+        zeroes += zeroed(&weight.view(), &matrix);
         put(matrix, buffers)?;
         buffers.keep(weight.into_bytes());
         notice(watch, Event::Advanced { bytes: header.byte_len() / experts as u64 })?;
     }
-    Ok(error)
+    Ok((error, zeroes))
 }
 
 /// Checks that a bank holds finite numbers only.
@@ -94,7 +95,8 @@ impl Output<'_> {
     ) -> Result<Vec<String>, Stop> {
         let mut pieces = LayerPieces::new(self, planned, scheme, matmul_precision);
         let put = |matrix, buffers: &mut Buffers| pieces.put(matrix, buffers);
-        report.measure(round_bank(self.input, planned, scheme, self.watch, buffers, put)?);
+        let found = round_bank(self.input, planned, scheme, self.watch, buffers, put)?;
+        report.measure_codes(found);
         pieces.finish()
     }
 

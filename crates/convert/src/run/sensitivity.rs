@@ -269,7 +269,7 @@ fn measure(
         if planned.experts().is_some() {
             let forget = |_, _: &mut Buffers| Ok(());
             match round_bank(input, planned, *scheme, watch, buffers, forget) {
-                Ok(error) => drop(losses.insert(
+                Ok((error, _)) => drop(losses.insert(
                     scheme.to_string(),
                     SchemeLoss { weight_error: error.error_squared, ..SchemeLoss::default() },
                 )),

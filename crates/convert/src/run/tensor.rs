@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use roundwise_layout::{ForeignLayer, MatmulPrecision, PackedTensor};
-use roundwise_scheme::{FloatDtype, QuantizedMatrix, Rotation, Scheme};
+use roundwise_scheme::{FloatDtype, QuantizedMatrix, Rotation, Scheme, zeroed};
 use roundwise_tensor_file::{PIECE_BYTES, TensorHeader, pieces};
 
 use crate::error::ConvertError;
@@ -183,6 +183,8 @@ impl<'a> Output<'a> {
             self.input.round_planned(planned, scheme, has_own_bias, beside, lazy, buffers)?;
         report.measure(codes.error);
         report.rounding = codes.rounding;
+        let view = lazy.weight(&planned.header, buffers)?.view();
+        report.count_zeroed(zeroed(&view, &codes.matrix));
         let mut written = vec![];
         if let Some(bias) = bias {
             let correction = self.job.recipe.bias_correction();

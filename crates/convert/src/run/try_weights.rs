@@ -100,12 +100,12 @@ impl TrialRun<'_> {
         let forget = |_, _: &mut Buffers| Ok(());
         match &planned.decision {
             Decision::Quantize { scheme, .. } if planned.experts().is_some() => {
-                tensor.measure(round_bank(input, planned, *scheme, watch, buffers, forget)?);
+                tensor.measure_codes(round_bank(input, planned, *scheme, watch, buffers, forget)?);
             }
             Decision::Quantize { scheme, band_rows: Some(height), .. } => {
                 let absmax_beside = shared_scales.absmax_beside(planned.layer());
                 let by = Bands { scheme: *scheme, height: *height, absmax_beside };
-                tensor.measure(round_by_bands(input, planned, by, watch, buffers, forget)?);
+                tensor.measure_codes(round_by_bands(input, planned, by, watch, buffers, forget)?);
             }
             Decision::Quantize { scheme, bias, band_rows: None, .. } => {
                 let lazy = Lazy::new(input, watch);

@@ -34,6 +34,7 @@ use crate::error::ConvertError;
 use crate::recipe::{Recipe, Setting, Text};
 use crate::source::adapter::change::Change;
 use crate::source::adapter::file::AdapterFile;
+pub(crate) use crate::source::adapter::keys::changed_layer;
 pub(crate) use crate::source::adapter::note::AdapterNote;
 use crate::source::adapter::reading::Reading;
 use crate::source::adapter::scale::ScaleSource;
@@ -86,7 +87,7 @@ impl Adapters {
         let file = AdapterFile::open(path)?;
         let mut reading = Reading::new(&file, self.files.len(), strength, targets);
         reading.read()?;
-        if file.checkpoint.tensors().is_empty() {
+        if file.source.checkpoint.tensors().is_empty() {
             return Err(file.misfit("holds no tensor, and so no adapter".to_owned()));
         }
         if reading.changes.is_empty() {
@@ -116,7 +117,7 @@ impl Adapters {
     pub(crate) fn fingerprints(&self) -> impl Iterator<Item = String> {
         let configs = self.files.iter().filter_map(|file| file.config_text.as_ref());
         let configs = configs.map(|text| blake3::hash(text.as_bytes()).to_hex().to_string());
-        let files = self.files.iter().flat_map(|file| file.checkpoint.files());
+        let files = self.files.iter().flat_map(|file| file.source.checkpoint.files());
         files.map(SourceFile::fingerprint).chain(configs)
     }
 
@@ -149,7 +150,7 @@ impl Adapters {
         let was_finite = is_finite(values);
         for change in changes {
             let file = &self.files[change.file];
-            change.apply(&file.checkpoint, values)?;
+            change.apply(&file.source, values)?;
             if was_finite && !is_finite(values) {
                 return Err(file.misfit(format!(
                     "module `{}` makes `{name}` a NaN or an infinity; its training has failed",

@@ -1,11 +1,14 @@
 //! Files that look like a model by their names, and that no program opens as one.
 
+use std::collections::BTreeSet;
+
 use roundwise_layout::layer_of_weight;
-use roundwise_tensor_file::{Checkpoint, Remark};
+use roundwise_tensor_file::{Checkpoint, Remark, TensorHeader};
 use serde::Deserialize;
 
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Shapes};
+use crate::source::adapter::changed_layer;
 
 /// Why a file is not a model as programs look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,11 @@ pub(crate) enum Incomplete {
         layer: String,
         /// What training does with it.
         technique: &'static str,
+    },
+    /// The file holds an adapter beside the weights that it changes.
+    Unmerged {
+        /// The first layer with a change.
+        layer: String,
     },
 }
 
@@ -71,6 +79,9 @@ impl Incomplete {
         shapes: &Shapes<'_>,
         detected: &Detected,
     ) -> Option<Self> {
+        if let Some(layer) = unmerged_layer(file) {
+            return Some(Self::Unmerged { layer });
+        }
         let is_slice = |remark: &Remark| matches!(remark, Remark::Slice { .. });
         if file.remarks().iter().any(is_slice) {
             return Some(Self::Slice);
@@ -132,6 +143,10 @@ impl Incomplete {
                 "`{layer}` has no `weight`: the file holds what it is computed from ({technique}), and programs \
                  that look for the weight find none"
             ),
+            Self::Unmerged { layer } => format!(
+                "`{layer}` has its weight and the change of an adapter beside it, which programs that look \
+                 for the weight leave out"
+            ),
         }
     }
 
@@ -139,6 +154,9 @@ impl Incomplete {
     pub(crate) fn way_out(&self) -> &'static str {
         match self {
             Self::Part { .. } => "`roundwise merge` puts all parts together",
+            Self::Unmerged { .. } => {
+                "merge it first (PEFT: `model = model.merge_and_unload()`, then save it again)"
+            }
             Self::Slice => "put the shares together with the program that wrote them",
             Self::Several { .. } => "save each of them to a file of its own",
             Self::Parts { .. } => {
@@ -147,4 +165,20 @@ impl Incomplete {
             }
         }
     }
+}
+
+/// Returns the first layer that has its weight and an adapter's change of it in one file, where most of
+/// the changed layers do: an adapter may hold the weight of one that it was trained with.
+fn unmerged_layer(file: &Checkpoint) -> Option<String> {
+    // Old classes of diffusers put `processor` between a layer and its change.
+    let layer =
+        |header: &TensorHeader| Some(changed_layer(&header.name)?.replace(".processor.", "."));
+    let changed: BTreeSet<String> = file.tensors().iter().filter_map(layer).collect();
+    let has_weight = |layer: &&String| {
+        let names = [".weight", ".base_layer.weight"].map(|end| format!("{layer}{end}"));
+        names.iter().any(|name| file.get(name).is_some())
+    };
+    let whole: Vec<&String> = changed.iter().filter(has_weight).collect();
+    let first = whole.first()?;
+    (2 * whole.len() >= changed.len()).then(|| (*first).clone())
 }

@@ -10,6 +10,7 @@ use crate::error::ConvertError;
 use crate::model::{Dialect, FileKind, Shapes, TranslationError};
 use crate::recipe::{Names, Purpose, Recipe};
 use crate::source::adapter::Adapters;
+use crate::source::incomplete::Incomplete;
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
     OtherName, Translated, is_translatable, names_elsewhere, own_names, translate, why_no_table,
@@ -152,13 +153,38 @@ impl Source {
     /// # Errors
     /// As [`Source::open`], and [`ConvertError::Misfit`] for adapters that do not fit the model.
     pub fn open_with(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
-        if recipe.purpose() == Purpose::Repair {
-            return Self::open_repaired(path);
+        let mut source = match recipe.purpose() {
+            Purpose::Repair => Self::open_repaired(path)?,
+            Purpose::Quantize | Purpose::Decode(_) | Purpose::Migrate | Purpose::Edit => {
+                Self::open_named(path, recipe)?
+            }
+        };
+        source.refuse_unmerged(recipe)?;
+        source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
+        Ok(source)
+    }
+
+    /// Refuses weights with an adapter beside them: no program that reads what is written would add it.
+    fn refuse_unmerged(&self, recipe: &Recipe) -> Result<(), ConvertError> {
+        match &self.subject.incomplete {
+            Some(incomplete @ Incomplete::Unmerged { .. }) if recipe.insisted_kind().is_none() => {
+                Err(ConvertError::Refused {
+                    path: self.checkpoint.path().to_owned(),
+                    title: self.subject.detected.main.title.to_owned(),
+                    reason: incomplete.reason(),
+                    way_out: incomplete.way_out().into(),
+                })
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Opens a file under the names that a recipe asks for.
+    fn open_named(path: &Path, recipe: &Recipe) -> Result<Self, ConvertError> {
         // Every program that reads the model reads plain numbers under the model's own names, so
         // that no reader has to be known, as one has to be for codes.
         let for_all = (!recipe.stores_codes()).then_some(Names::Translate);
-        let mut source = match (recipe.names(), for_all) {
+        let source = match (recipe.names(), for_all) {
             // Nobody asked for new names: those that cannot be translated stay.
             (None, Some(Names::Translate)) => Self::open_for_all(path, recipe.insisted_kind())?,
             (names, _) => Self::open_as(path, recipe.insisted_kind(), names)?,
@@ -170,7 +196,6 @@ impl Source {
             let problem = Box::new(TranslationError::NoTable { dialect, reason });
             return Err(ConvertError::Names { path: path.to_owned(), problem });
         }
-        source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
     }
 

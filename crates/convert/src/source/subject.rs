@@ -7,7 +7,9 @@ use roundwise_layout::{Layout, StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use serde::Serialize;
 
-use crate::model::{AdapterKind, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as};
+use crate::model::{
+    AdapterKind, Component, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as,
+};
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::Incomplete;
 use crate::source::model_config::{MODEL_CONFIG, ServedModel};
@@ -74,6 +76,10 @@ impl Subject {
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
         let expert_banks = ExpertBanks::among(plain, file, &detected);
         let incomplete = Incomplete::find(file, &shapes, &detected);
+        let detected = match incomplete {
+            Some(Incomplete::Unmerged { .. }) if insisted.is_none() => unmerged(detected),
+            _ => detected,
+        };
         Self { detected, codes, expert_banks, served, looks_like, incomplete }
     }
 
@@ -156,6 +162,14 @@ fn stored_codes(stored: &StoredLayers) -> Vec<StoredCodes> {
     codes
         .map(|((spelling, is_readable), layers)| StoredCodes { spelling, layers, is_readable })
         .collect()
+}
+
+/// Names what was found for what it is: neither a model nor an adapter of its own.
+fn unmerged(found: Detected) -> Detected {
+    let title = "model with an unmerged LoRA";
+    let main = Component { architecture: "unmerged", title, ..found.main };
+    // No names are translated before it is merged.
+    Detected { kind: FileKind::Unknown, dialect: Dialect::Unknown, main, ..found }
 }
 
 /// Dictionary of a textual inversion that `torch.save` wrote: vectors by the word that they stand for.

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use roundwise_convert::compute::Device;
+use roundwise_convert::inspect::inspect;
 use roundwise_convert::run::extract_error_lora;
 use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
@@ -203,7 +204,7 @@ fn adapters_that_cannot_be_merged_say_why() {
                     vec![],
                 ),
             ],
-            "needs [12, rank] · [rank, 20]",
+            "its factors are empty",
         ),
     ];
     for (tensors, expected) in cases {
@@ -513,5 +514,199 @@ fn adapters_of_any_dtype_are_numbers() {
         run(folder.path(), recipe).unwrap();
         let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
         assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 1.5));
+    }
+}
+
+/// Codes with scales stand for what the scales make of them, as those of a model do.
+#[test]
+fn scales_of_an_adapter_in_codes_are_applied() {
+    let [up, down] = [gaussian(12, 2, 5), Matrix { rows: 2, cols: 20, values: vec![0.5; 40] }];
+    let [up_name, down_name, _] = SPELLINGS[1].map(|name| name.replace("NAME", "q"));
+    let scale = down_name.replace(".weight", ".scale_weight");
+    for allowed in ["", "\nallow_unmatched_lora = true"] {
+        let folder = model();
+        let tensors = [
+            Tensor::f32(&up_name, &up),
+            // The code of 2.
+            Tensor::new(&down_name, "F8_E4M3", &[2, 20], vec![0x40; 40]),
+            Tensor::new(&scale, "F32", &[], f32_bytes(&[0.25])),
+        ];
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = "scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['FOLDER/l.safetensors']";
+        run(folder.path(), &format!("{recipe}{allowed}")).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 1.0));
+    }
+}
+
+/// What is left out on request is what has no place in the model: never a part of what is merged.
+#[test]
+fn nothing_of_a_merged_module_is_left_out() {
+    let [up, down] = [gaussian(12, 2, 5), gaussian(2, 20, 6)];
+    let recipe = "merge_lora = ['FOLDER/l.safetensors']\nallow_unmatched_lora = true";
+    for rest in ["q.scale", "q.lora_down.scale", "q.lora_A.bias", "q.diff_b", "q.odd.thing"] {
+        let folder = model();
+        for beginning in ["diffusion_model.", ""] {
+            let name = format!("{beginning}blocks.0.attn.{rest}");
+            let mut tensors = pair(SPELLINGS[1], "q", &up, &down);
+            tensors.push(Tensor::new(&name, "F32", &[1], f32_bytes(&[2.0])));
+            write(folder.path(), "l.safetensors", &tensors);
+            let error = run(folder.path(), recipe).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+            assert!(!error.contains("allow_unmatched_lora"), "{error}");
+        }
+    }
+    let folder = model();
+    let mut tensors = pair(SPELLINGS[1], "q", &up, &down);
+    tensors.push(Tensor::new("other.model.scale", "F32", &[1], f32_bytes(&[2.0])));
+    write(folder.path(), "l.safetensors", &tensors);
+    run(folder.path(), recipe).unwrap();
+}
+
+#[test]
+fn an_alpha_is_read_under_every_name_that_it_has() {
+    let [up, down] = [gaussian(12, 2, 5), gaussian(2, 20, 6)];
+    for alpha in [
+        "diffusion_model.blocks.0.attn.q.alpha",
+        "diffusion_model.blocks.0.attn.q.lora_alpha",
+        "diffusion_model.blocks.0.attn.q.network_alpha",
+        "diffusion_model.blocks.0.attn.q.lora_down.alpha",
+        "diffusion_model.blocks.0.attn.q.lora_up.alpha",
+        "diffusion_model.blocks.0.attn.q.lora_down.weight.alpha",
+        "blocks.0.attn.q.network_alpha",
+        "lora_unet_blocks_0_attn_q.alpha",
+    ] {
+        let folder = model();
+        let mut tensors = pair(SPELLINGS[1], "q", &up, &down);
+        tensors.push(Tensor::new(alpha, "F32", &[], f32_bytes(&[0.5])));
+        write(folder.path(), "l.safetensors", &tensors);
+        let recipe = "scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['FOLDER/l.safetensors']";
+        run(folder.path(), recipe).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &up, &down, 0.25));
+    }
+}
+
+/// Whoever opened such a file would leave the adapter out, or take it for one without its model.
+#[test]
+fn a_model_with_an_unmerged_adapter_is_refused_whatever_is_written() {
+    let [up, down] = [gaussian(12, 2, 5), gaussian(2, 20, 6)];
+    for [weight, layer] in [["q.weight", "q"], ["q.base_layer.weight", "q"]] {
+        for [ups, downs] in [
+            ["lora_B.default.weight", "lora_A.default.weight"],
+            ["lora_up.weight", "lora_down.weight"],
+        ] {
+            let folder = model();
+            let name = |part: &str| format!("model.diffusion_model.blocks.0.attn.{part}");
+            let mut tensors = vec![
+                Tensor::f32(&name(weight), &gaussian(12, 20, 1)),
+                Tensor::f32(&name("k.weight"), &gaussian(12, 20, 2)),
+                Tensor::f32(&name(&format!("{layer}.{ups}")), &up),
+                Tensor::f32(&name(&format!("{layer}.{downs}")), &down),
+            ];
+            tensors.extend((0..5).map(|at| {
+                let name = format!("model.diffusion_model.blocks.{at}.norm.weight");
+                Tensor::new(&name, "F32", &[1], f32_bytes(&[1.0]))
+            }));
+            write(folder.path(), "m.safetensors", &tensors);
+            for recipe in ["scheme = 'fp8'", "scheme = 'bf16'", "decode_to = 'bf16'"] {
+                let error = run(folder.path(), recipe).unwrap_err().to_string();
+                assert!(error.contains("model with an unmerged LoRA"), "{recipe}: {error}");
+                assert!(error.contains("merge_and_unload"), "{recipe}: {error}");
+            }
+            let told = inspect(&folder.path().join("m.safetensors")).unwrap();
+            assert!(told.opened_by[0].starts_with("none: "), "{:?}", told.opened_by);
+        }
+    }
+    // An adapter may hold the weight of an embedding beside its change.
+    let folder = model();
+    let mut tensors = pair(SPELLINGS[2], "q", &up, &down);
+    tensors.push(Tensor::f32("transformer.embed.base_layer.weight", &gaussian(4, 4, 7)));
+    tensors.push(Tensor::f32("transformer.embed.lora_embedding_A", &gaussian(2, 4, 8)));
+    write(folder.path(), "l.safetensors", &tensors);
+    let told = inspect(&folder.path().join("l.safetensors")).unwrap();
+    assert!(!told.opened_by[0].starts_with("none: "), "{:?}", told.opened_by);
+}
+
+#[test]
+fn an_adapter_that_is_damaged_is_not_said_to_be_of_another_model() {
+    let pair = |up: Matrix, down: Matrix| pair(SPELLINGS[1], "q", &up, &down);
+    let empty = |rows, cols| Matrix { rows, cols, values: vec![] };
+    for (file, tensors, words) in [
+        ("l", pair(gaussian(12, 4, 5), gaussian(2, 20, 6)), "whose ranks differ"),
+        ("l", pair(empty(12, 0), empty(0, 20)), "its factors are empty"),
+        (
+            "l-00001-of-00002",
+            pair(gaussian(12, 2, 5), gaussian(2, 20, 6))[..1].to_vec(),
+            "shard 1 of 2",
+        ),
+    ] {
+        let folder = model();
+        write(folder.path(), &format!("{file}.safetensors"), &tensors);
+        let recipe = format!("merge_lora = ['FOLDER/{file}.safetensors']");
+        let error = run(folder.path(), &recipe).unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains("another model"), "{error}");
+    }
+}
+
+#[test]
+fn an_error_that_would_come_again_is_not_said_to_be_continued() {
+    let folder = model();
+    let large = |rows, cols| Matrix { rows, cols, values: vec![1e30; rows * cols] };
+    let tensors = pair(SPELLINGS[1], "q", &large(12, 2), &large(2, 20));
+    write(folder.path(), "l.safetensors", &tensors);
+    let error = run(folder.path(), "merge_lora = ['FOLDER/l.safetensors']").unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("NaN or an infinity") && !error.contains("continues"), "{error}");
+}
+
+/// A large number beside many small ones hides in the error that nothing else is left.
+#[test]
+fn a_weight_whose_numbers_become_0_is_told() {
+    let mut outlier = gaussian(32, 32, 1);
+    outlier.values[5] =
+        1000.0 * outlier.values.iter().fold(0.0, |most: f32, it| most.max(it.abs()));
+    let wide = |scale: f64| {
+        let values = gaussian(32, 32, 1).values;
+        let bytes = values.iter().flat_map(|it| (f64::from(*it) * scale).to_le_bytes());
+        Tensor::new("a.weight", "F64", &[32, 32], bytes.collect())
+    };
+    for (tensor, words) in [
+        (Tensor::f32("a.weight", &outlier), Some("more than 90 % of all numbers")),
+        (Tensor::f32("a.weight", &gaussian(32, 32, 1)), None),
+        (wide(1e-60), Some("F32, in which scales are chosen, has no numbers as small")),
+        (wide(1.0), None),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "m.safetensors", &[tensor]);
+        let report = run(folder.path(), "scheme = 'int8'\nmin_size = 1").unwrap();
+        let told: Vec<String> = report.notes.iter().map(ToString::to_string).collect();
+        let told: Vec<&String> = told.iter().filter(|it| it.contains(" lost ")).collect();
+        match words {
+            Some(words) => assert!(told.iter().any(|it| it.contains(words)), "{told:?}"),
+            None => assert!(told.is_empty(), "{told:?}"),
+        }
+    }
+}
+
+/// Files of PyTorch hold numbers that are no tensors, and some trainers tell the factor so.
+#[test]
+fn numbers_beside_the_tensors_of_an_adapter_count() {
+    let matrix = |rows: usize, cols: usize| Matrix {
+        rows,
+        cols,
+        values: (0..rows * cols).map(|at| ((at * 7 % 16) as f32 - 8.0) / 8.0).collect(),
+    };
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/checkpoints");
+    for (file, factor) in [("lora.pt", 0.25), ("lora-alphas.pt", 2.0)] {
+        let folder = model();
+        let recipe =
+            format!("scheme = 'bf16'\nkeep = ['attn.q']\nmerge_lora = ['{fixtures}/{file}']");
+        let report = run(folder.path(), &recipe).unwrap();
+        let found = numbers(&folder.path().join("o.safetensors"), &format!("{LAYER}.weight"));
+        assert_close(&found, &merged(&gaussian(12, 20, 1), &matrix(12, 2), &matrix(2, 20), factor));
+        let told =
+            report.notes.iter().any(|it| it.to_string().contains("numbers beside its tensors"));
+        assert!(told, "{:?}", report.notes);
     }
 }

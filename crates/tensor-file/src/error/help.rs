@@ -108,6 +108,14 @@ fn headers(kind: &Kind) -> Option<&'static str> {
 /// Files of PyTorch and GGUF.
 fn containers(kind: &Kind) -> Option<&'static str> {
     Some(match kind {
+        Kind::ZeroShards => {
+            "`python zero_to_fp32.py CHECKPOINT-FOLDER OUTPUT` puts them together; DeepSpeed leaves the \
+             script beside the shards"
+        }
+        Kind::TorchScript => {
+            "where you trust the file, `torch.save(torch.jit.load(FILE).state_dict(), OUTPUT)` saves \
+             its weights alone"
+        }
         Kind::Zip { .. } => {
             "fetch it again; where it is an archive of something else, unpack it first"
         }

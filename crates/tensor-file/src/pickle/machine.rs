@@ -70,8 +70,9 @@ impl<'a> Machine<'a> {
             }
             // BINFLOAT.
             b'G' => {
-                self.take(8)?;
-                self.push(Value::Other);
+                let mut number = [0; 8];
+                number.copy_from_slice(self.take(8)?);
+                self.push(Value::Float(f64::from_be_bytes(number)));
             }
             // BINUNICODE, SHORT_ and BINUNICODE8, SHORT_BINSTRING, BINSTRING, SHORT_BINBYTES, BINBYTES and
             // BINBYTES8, BYTEARRAY8.

@@ -39,7 +39,8 @@ impl Machine<'_> {
         let [arguments, callee] = [self.pop()?, self.pop()?];
         // A result of something unknown may be called or stand for arguments; that gives another
         // unknown object.
-        let is_unknown = |id: Id| matches!(self.values[id], Value::Other | Value::Object(_));
+        let is_unknown =
+            |id: Id| matches!(self.values[id], Value::Other | Value::Float(_) | Value::Object(_));
         let items = match &self.values[arguments] {
             Value::Tuple(items) => first_arguments(items),
             _ if is_unknown(arguments) => vec![],

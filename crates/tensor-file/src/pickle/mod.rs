@@ -24,10 +24,11 @@ pub(crate) type Id = usize;
 /// A value that a pickle builds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
-    /// Nothing, or nothing that matters here: floating-point numbers, bytes, sets.
+    /// Nothing, or nothing that matters here: bytes, sets.
     Other,
     Bool,
     Int(i64),
+    Float(f64),
     Text(String),
     List(Vec<Id>),
     Tuple(Vec<Id>),

@@ -109,6 +109,16 @@ fn what_is_no_tensor_is_passed_over_and_not_run() {
     );
 }
 
+/// A known key alone makes no model of a dictionary that is tiny beside another one.
+#[test]
+fn the_larger_dictionary_is_the_model_where_two_keys_say_so() {
+    let checkpoint = open("checkpoints/larger.pth");
+    assert_eq!(checkpoint.chosen_dictionary(), Some("weight"));
+    assert_eq!(checkpoint.tensors().len(), 3);
+    let told = checkpoint.remarks()[0].to_string();
+    assert_eq!(told, "read the dictionary `weight`; passed over weights");
+}
+
 /// Every element of a view of 0 … 23 is its place.
 #[test]
 fn strided_tensors_are_put_in_order() {
@@ -149,6 +159,12 @@ fn what_holds_no_single_model_is_refused_by_name() {
     let error = refused!("checkpoints/sparse.pt", Kind::TensorCall { .. });
     assert_eq!(error.tensor(), Some("w"));
     assert!(error.to_string().contains("`torch._utils._rebuild_sparse_tensor`"), "{error}");
+    for file in ["zero3.pt", "zero-shard.pt"] {
+        let error = refused!(&format!("checkpoints/{file}"), Kind::ZeroShards);
+        assert!(error.to_string().contains("zero_to_fp32.py"), "{error}");
+    }
+    let error = refused!("checkpoints/script.pt", Kind::TorchScript);
+    assert!(error.to_string().contains("torch.jit.load"), "{error}");
     let error = Checkpoint::open(&fixture("pickled/deflated.pt")).unwrap_err();
     assert!(matches!(error.kind(), Kind::Zip { .. }), "{error}");
 }

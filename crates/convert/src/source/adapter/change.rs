@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use roundwise_tensor_file::Checkpoint;
-
 use crate::error::ConvertError;
 use crate::source::adapter::dora::Dora;
 use crate::source::adapter::full::Full;
@@ -15,6 +13,7 @@ use crate::source::adapter::oft::Oft;
 use crate::source::adapter::peft_oft::PeftOft;
 use crate::source::adapter::scale::Scale;
 use crate::source::adapter::target::Site;
+use crate::source::source::Source;
 
 /// How a change is stored.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl Change {
     ///
     /// # Errors
     /// When the adapter cannot be read.
-    pub(super) fn apply(&self, file: &Checkpoint, values: &mut [f32]) -> Result<(), ConvertError> {
+    pub(super) fn apply(&self, file: &Source, values: &mut [f32]) -> Result<(), ConvertError> {
         // Most adapters are plain LoRAs: they are added rank by rank, without a product as large as
         // the weight.
         if let (Algorithm::Lora(lora), None) = (&self.algorithm, &self.dora) {
@@ -80,7 +79,7 @@ impl Change {
     /// Applies the change to some rows of the weight.
     ///
     /// - `rows`: the changed rows, in the order of the change
-    fn apply_to_rows(&self, file: &Checkpoint, rows: &mut [f32]) -> Result<(), ConvertError> {
+    fn apply_to_rows(&self, file: &Source, rows: &mut [f32]) -> Result<(), ConvertError> {
         let cols = self.site.cols().max(1);
         let start = self.site.of_change.as_ref().map_or(0, |range| range.start);
         let change = match &self.algorithm {

@@ -1,6 +1,6 @@
 //! DoRA: the length of each row or column is learned apart from its direction.
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
@@ -8,6 +8,7 @@ use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
 use crate::source::numbers::element_count;
+use crate::source::source::Source;
 
 /// `W' = norms · (W + Δ) / ‖W + Δ‖`, the norm of each output or of each input; a strength between
 /// blends `W'` with `W`.
@@ -71,7 +72,7 @@ impl Dora {
     /// - `change`: with its factor, without the strength
     pub(super) fn apply(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         weight: &mut [f32],
         change: &[f32],
         site: &Site,

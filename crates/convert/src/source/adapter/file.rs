@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader, read_text};
+use roundwise_layout::StoredLayers;
+use roundwise_tensor_file::{Remark, TensorHeader, read_text};
 
 use crate::error::ConvertError;
 use crate::source::adapter::config::{CONFIG_FILE, Config, ConfigSource, Kohya, OftSettings};
-use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
+use crate::source::adapter::keys::{ALPHAS, AdapterKey, Role, adapter_key};
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};
 use crate::source::adapter::scale::{Scale, ScaleSource};
+use crate::source::adapter::spelling::spellings;
+use crate::source::source::Source;
 
 /// Name of PEFT's weights.
 const PEFT_FILE: &str = "adapter_model.safetensors";
@@ -23,12 +26,14 @@ const PEFT_PREFIX: &str = "base_model.model.";
 pub(super) struct AdapterFile {
     /// As it was named.
     pub(super) path: PathBuf,
-    pub(super) checkpoint: Checkpoint,
+    pub(super) source: Source,
     /// Text of the configuration beside it.
     pub(super) config_text: Option<String>,
     config: Option<Config>,
     components: BTreeMap<String, Config>,
     kohya: Option<Kohya>,
+    /// Numbers beside its tensors, by their keys.
+    numbers: BTreeMap<String, f32>,
 }
 
 /// The contents of an adapter's file.
@@ -49,28 +54,37 @@ impl AdapterFile {
     pub(super) fn open(path: &Path) -> Result<Self, ConvertError> {
         // Folders of training runs hold more than the adapter.
         let is_peft_folder = read_text(&path.join(CONFIG_FILE)).is_ok();
-        let weights =
-            is_peft_folder.then(|| Checkpoint::open(&path.join(PEFT_FILE)).ok()).flatten();
-        let checkpoint = match weights {
-            Some(checkpoint) => checkpoint,
-            None => Checkpoint::open(path)?,
+        let weights = is_peft_folder.then(|| Source::open(&path.join(PEFT_FILE)).ok()).flatten();
+        let source = match weights {
+            Some(source) => source,
+            None => Source::open(path)?,
         };
+        let checkpoint = &source.checkpoint;
         // The configuration counts for a file with keys of PEFT only: its folder may hold files of
         // other trainers.
         let is_peft = |header: &TensorHeader| is_of_peft(&header.name);
         let is_peft_file = checkpoint.tensors().iter().any(is_peft);
         let config_text = checkpoint.text_beside(CONFIG_FILE).filter(|_| is_peft_file);
         let misfit = |problem: String| ConvertError::misfit(path, problem);
+        if let Some(defect) = source.stored.defects.first() {
+            return Err(misfit(format!("`{}` {}", defect.layer, defect.problem)));
+        }
         let config = config_text.as_deref().map(Config::of_file).transpose();
         let config =
             config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
         let components = Config::of_header(checkpoint.metadata()).map_err(misfit)?;
         let kohya = Kohya::of(checkpoint.metadata());
-        Ok(Self { path: path.to_owned(), checkpoint, config_text, config, components, kohya })
+        let numbers = numbers_beside(&source);
+        Ok(Self { path: path.to_owned(), source, config_text, config, components, kohya, numbers })
     }
 
     pub(super) fn misfit(&self, problem: String) -> ConvertError {
-        ConvertError::misfit(&self.path, problem)
+        // What one shard of several lacks is in the others.
+        let is_of_shard = |remark: &&Remark| matches!(remark, Remark::OneShard { .. });
+        match self.source.checkpoint.remarks().iter().find(is_of_shard) {
+            Some(shard) => ConvertError::misfit(&self.path, format!("{problem}\n  {shard}")),
+            None => ConvertError::misfit(&self.path, problem),
+        }
     }
 
     /// Reads the keys of the file into modules and replacements.
@@ -80,7 +94,16 @@ impl AdapterFile {
     /// numbers, and for more than one adapter.
     pub(super) fn contents(&self) -> Result<Contents, ConvertError> {
         let mut contents = Contents::default();
-        for header in self.checkpoint.tensors() {
+        for stored in self.source.checkpoint.tensors() {
+            // Read with the codes that it is of.
+            if is_of_codes(&self.source.stored, &stored.name) {
+                continue;
+            }
+            let is_in_codes = self.source.is_in_codes(stored);
+            // Of the numbers: that of packed codes is another one.
+            let mut header = stored.clone();
+            header.shape = self.source.shape_of(stored);
+            let header = &header;
             let replaced = self.replaced(&header.name);
             let key = match replaced {
                 Some(tensor) => AdapterKey::Replacement { tensor },
@@ -89,7 +112,7 @@ impl AdapterFile {
             // An alpha may be a whole number, and is read as one.
             if matches!(key, AdapterKey::Part { .. } | AdapterKey::Replacement { .. })
                 && !matches!(key, AdapterKey::Part { role: Role::Alpha, .. })
-                && !is_numeric(header.dtype)
+                && !(is_in_codes || is_numeric(header.dtype))
             {
                 let problem = format!("`{}` is {}, expected numbers", header.name, header.dtype);
                 return Err(self.misfit(problem));
@@ -115,6 +138,7 @@ impl AdapterFile {
                 AdapterKey::Unknown => contents.unknown.push(header.name.clone()),
             }
         }
+        join_alphas(&mut contents.modules);
         Ok(contents)
     }
 
@@ -161,8 +185,13 @@ impl AdapterFile {
         // trainer's header entries, and last the rank, which makes the factor 1.
         if let Some(alpha) = module.get(Role::Alpha) {
             let Some(rank) = rank else { return Ok(Scale::ONE) };
-            let alpha = number(&self.checkpoint, alpha)?;
+            let alpha = number(&self.source, alpha)?;
             return Ok(Scale { alpha, divisor: rank as f32, source: ScaleSource::Tensor });
+        }
+        if let Some(rank) = rank
+            && let Some(scale) = self.scale_in_numbers(module, rank)?
+        {
+            return Ok(scale);
         }
         let is_of_peft = module.tensors().any(|(_, tensor)| is_of_peft(&tensor.name));
         if let Some((config, name)) = self.config_of(&module.name).filter(|_| is_of_peft) {
@@ -179,6 +208,25 @@ impl AdapterFile {
             },
             _ => Scale { alpha: rank as f32, divisor: rank as f32, source: ScaleSource::Assumed },
         })
+    }
+
+    /// Returns the factor of a module that numbers beside the tensors tell: its own alpha, or that of the
+    /// whole adapter.
+    fn scale_in_numbers(&self, module: &Module, rank: u64) -> Result<Option<Scale>, ConvertError> {
+        let of_module = ALPHAS
+            .iter()
+            .find_map(|ending| self.numbers.get(&format!("{}{ending}", module.name)).copied());
+        let first = |keys: &[&str]| keys.iter().find_map(|key| self.numbers.get(*key).copied());
+        let of_all = first(&["alpha", "lora_alpha", "network_alpha"]);
+        let Some(alpha) = of_module.or(of_all) else { return Ok(None) };
+        let told = first(&["rank", "lora_rank", "network_dim", "r"]).unwrap_or(rank as f32);
+        if of_module.is_none() && told != rank as f32 {
+            return Err(self.misfit(format!(
+                "says rank {told} beside its tensors, those of `{}` have {rank}",
+                module.name
+            )));
+        }
+        Ok(Some(Scale { alpha, divisor: rank as f32, source: ScaleSource::Numbers }))
     }
 
     fn configured(&self, config: &Config, name: &str, rank: Option<u64>) -> Result<Scale, String> {
@@ -205,6 +253,51 @@ impl AdapterFile {
         // Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023.
         let divisor = if config.is_rank_stabilised { rank.sqrt() } else { rank };
         Ok(Scale { alpha: alpha as f32, divisor: divisor as f32, source })
+    }
+}
+
+/// Returns the numbers beside the tensors of a file of PyTorch that tell an adapter's factor.
+fn numbers_beside(source: &Source) -> BTreeMap<String, f32> {
+    let remarks = source.checkpoint.remarks().iter();
+    let numbers = remarks.filter_map(|remark| match remark {
+        Remark::Numbers { numbers } => Some(numbers),
+        _ => None,
+    });
+    let parsed = |(key, number): &(String, String)| Some((key.clone(), number.parse().ok()?));
+    numbers.flatten().filter_map(parsed).collect()
+}
+
+/// Returns whether a tensor is the scale or the marker of codes that are decoded.
+fn is_of_codes(stored: &StoredLayers, name: &str) -> bool {
+    // The layer is empty for what is said of the whole file.
+    stored.side_tensors.get(name).is_some_and(|layer| {
+        layer.is_empty() || stored.layers.contains_key(layer) || stored.foreign.contains_key(layer)
+    })
+}
+
+/// Gives an alpha whose name begins otherwise than that of its pair to the only module that it can be
+/// of.
+fn join_alphas(modules: &mut BTreeMap<String, Module>) {
+    let bare = |name: &str| spellings(name).pop().map(|(name, _)| name);
+    let is_lone = |module: &Module| module.tensors().all(|(role, _)| role == Role::Alpha);
+    let lone = modules.iter().filter(|(_, module)| is_lone(module));
+    let lone: Vec<String> = lone.map(|(name, _)| name.clone()).collect();
+    if lone.is_empty() {
+        return;
+    }
+    let mut owners = BTreeMap::<Option<String>, Vec<String>>::new();
+    for (name, _) in modules.iter().filter(|(_, module)| !is_lone(module)) {
+        owners.entry(bare(name)).or_default().push(name.clone());
+    }
+    for name in lone {
+        let Some([owner]) = owners.get(&bare(&name)).map(Vec::as_slice) else { continue };
+        let alpha = modules.get(&name).and_then(|module| module.get(Role::Alpha)).cloned();
+        let owner = modules.get_mut(owner).filter(|owner| owner.get(Role::Alpha).is_none());
+        if let (Some(alpha), Some(owner)) = (alpha, owner)
+            && owner.set(Role::Alpha, &alpha).is_ok()
+        {
+            modules.remove(&name);
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Changes that are stored whole: differences, and tensors that replace the model's own.
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::source::Source;
 
 /// A difference `diff` of a weight, a bias or a norm, or `V − W` of a tensor `V` that replaces `W`.
 ///
@@ -41,7 +42,7 @@ impl Full {
     /// - `start`: index of the first changed number in the tensor
     pub(super) fn change(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         weight: &[f32],
         start: usize,
     ) -> Result<Vec<f32>, ConvertError> {

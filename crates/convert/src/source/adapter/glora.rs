@@ -1,6 +1,6 @@
 //! GLoRA: a low-rank change, and one of low rank in the weight itself.
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
@@ -8,6 +8,7 @@ use crate::source::adapter::matrix::{product, transposed};
 use crate::source::adapter::module::{Module, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::source::Source;
 
 /// `W · a1 · a2 + b1 · b2`, with `a1` of shape `[cols, rank]` and `b1` of shape `[rows, rank]`.
 ///
@@ -82,7 +83,7 @@ impl Glora {
     /// - `weight`: the changed rows
     pub(super) fn change(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         weight: &[f32],
         cols: usize,
     ) -> Result<Vec<f32>, ConvertError> {

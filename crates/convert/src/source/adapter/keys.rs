@@ -66,7 +66,7 @@ pub(super) enum Role {
 }
 
 /// Endings of kohya, LyCORIS, ComfyUI and diffusers; longer before shorter.
-const ENDINGS: [(&str, Role); 39] = [
+const ENDINGS: [(&str, Role); 37] = [
     (".lora_up.weight", Role::Up),
     (".lora_down.weight", Role::Down),
     (".lora_mid.weight", Role::Mid),
@@ -76,8 +76,6 @@ const ENDINGS: [(&str, Role); 39] = [
     (".lora.down.weight", Role::Down),
     ("_lora.up.weight", Role::Up),
     ("_lora.down.weight", Role::Down),
-    (".alpha", Role::Alpha),
-    (".lora_alpha", Role::Alpha),
     (".dora_scale", Role::DoraScale),
     (".hada_w1_a", Role::HadaW1A),
     (".hada_w1_b", Role::HadaW1B),
@@ -108,6 +106,9 @@ const ENDINGS: [(&str, Role); 39] = [
     ("_lora2.up.weight", Role::Up),
     ("_lora2.down.weight", Role::Down),
 ];
+
+/// Endings of an alpha, behind a module or one of its tensors.
+pub(super) const ALPHAS: [&str; 3] = [".alpha", ".lora_alpha", ".network_alpha"];
 
 /// PEFT's tensors, behind which an adapter's name and `.weight` may stand.
 const PEFT: [(&str, Role); 15] = [
@@ -163,15 +164,49 @@ pub(super) fn adapter_key(name: &str) -> AdapterKey<'_> {
         let leaf = rest.rsplit_once('.').map_or(rest, |(_, leaf)| leaf);
         return AdapterKey::Replacement { tensor: format!("{module}.{leaf}") };
     }
+    if let Some(of) = ALPHAS.iter().find_map(|ending| name.strip_suffix(ending)) {
+        return AdapterKey::Part { module: module_of(of), role: Role::Alpha };
+    }
+    part_key(name).unwrap_or(AdapterKey::Unknown)
+}
+
+/// Returns the layer whose weight a tensor changes as the first of two factors, or as a rotation.
+pub(crate) fn changed_layer(name: &str) -> Option<&str> {
+    match part_key(name)? {
+        AdapterKey::Part {
+            module,
+            role:
+                Role::Down
+                | Role::HadaW1A
+                | Role::LokrW1
+                | Role::LokrW1A
+                | Role::OftBlocks
+                | Role::OftR
+                | Role::BoftR,
+        } => Some(module),
+        _ => None,
+    }
+}
+
+fn part_key(name: &str) -> Option<AdapterKey<'_>> {
     let ending =
         ENDINGS.iter().find_map(|(ending, role)| Some((name.strip_suffix(ending)?, *role)));
     if let Some((module, role)) = ending {
         // The name of the stream stays: both streams of a block would else be one module.
         let stream = ["_lora1", "_lora2"].iter().find(|it| name[module.len()..].starts_with(**it));
         let module = &name[..module.len() + stream.map_or(0, |it| it.len())];
-        return AdapterKey::Part { module, role };
+        return Some(AdapterKey::Part { module, role });
     }
-    PEFT.iter().find_map(|(part, role)| peft_key(name, part, *role)).unwrap_or(AdapterKey::Unknown)
+    PEFT.iter().find_map(|(part, role)| peft_key(name, part, *role))
+}
+
+/// Returns the module of `MODULE`, `MODULE.PART` or `MODULE.PART.weight`.
+fn module_of(name: &str) -> &str {
+    let with_weight = format!("{name}.weight");
+    match part_key(name).or_else(|| part_key(&with_weight)) {
+        Some(AdapterKey::Part { module, .. }) => &name[..module.len()],
+        _ => name,
+    }
 }
 
 /// Parses `MODULE.PART`, `MODULE.PART.weight`, `MODULE.PART.ADAPTER` or

@@ -1,6 +1,6 @@
 //! LoRA: the product of two factors, and of three for convolutions (LoCon).
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
@@ -9,6 +9,7 @@ use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
 use crate::source::numbers::element_count;
+use crate::source::source::Source;
 
 /// `up · down`, `[rows, rank] · [rank, cols]`.
 ///
@@ -53,22 +54,29 @@ impl Lora {
         let [mid_rank, kernel] = match mid.as_ref().map(|mid| &mid.shape[..]) {
             None => [rank, 1],
             Some([outer, inner, kernel @ ..]) if *inner == rank => [*outer, element_count(kernel)],
-            // A rank of 0 is refused below.
+            // Refused below.
             Some(_) => [0, 0],
         };
         let [rows, cols] =
             [up.shape.first().copied().unwrap_or(0), rest(&down).saturating_mul(kernel)];
         let is_product = mid_rank > 0 && rank > 0 && rest(&up) == mid_rank;
+        let shapes = || format!("module `{}` is {:?} · {:?}", module.name, up.shape, down.shape);
+        if rank == 0 {
+            return Err(format!("{}: its factors are empty, and change nothing", shapes()));
+        }
+        if !is_product {
+            return Err(format!(
+                "{}, whose ranks differ; its factors are not of one adapter, or the file is damaged",
+                shapes()
+            ));
+        }
         // Both ways fit a square weight: then the configuration decides.
         let is_transposed = may_transpose && fits(site, cols, rows);
-        if !is_product || !(is_transposed || fits(site, rows, cols)) {
+        if !(is_transposed || fits(site, rows, cols)) {
             let rows = site.row_count();
             return Err(format!(
-                "module `{}` is {:?} · {:?}, `{}` needs [{rows}, rank] · [rank, {}]; it is of another \
-                 model",
-                module.name,
-                up.shape,
-                down.shape,
+                "{}, `{}` needs [{rows}, rank] · [rank, {}]; it is of another model",
+                shapes(),
                 site.tensor.name,
                 site.cols()
             ));
@@ -86,7 +94,7 @@ impl Lora {
     }
 
     /// Returns the factors `[rows, rank]` and `[rank, cols]`.
-    fn factors(&self, file: &Checkpoint) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
+    fn factors(&self, file: &Source) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
         let up = numbers(file, &self.up)?;
         let mut down = numbers(file, &self.down)?;
         if let Some(mid) = &self.mid {
@@ -109,7 +117,7 @@ impl Lora {
     }
 
     /// Returns the whole change, without its factor.
-    pub(super) fn change(&self, file: &Checkpoint) -> Result<Vec<f32>, ConvertError> {
+    pub(super) fn change(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
         let (up, down) = self.factors(file)?;
         Ok(product(&up, &down, self.inner()))
     }
@@ -119,7 +127,7 @@ impl Lora {
     /// - `values`: the whole weight
     pub(super) fn add(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         site: &Site,
         factor: f32,
         values: &mut [f32],

@@ -1,22 +1,26 @@
 //! The numbers of an adapter's tensors, of whatever dtype.
 
 use roundwise_grid::{E4m3, E5m2, Grid};
-use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
+use roundwise_tensor_file::{Dtype, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::source::numbers::{float_dtype, widened};
+use crate::source::source::Source;
 
 /// Returns whether a tensor holds numbers that can be added to weights; FP8 without scales does.
 pub(super) fn is_numeric(dtype: Dtype) -> bool {
     float_dtype(dtype).is_some() || matches!(dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
 }
 
-/// Returns the numbers of a tensor.
+/// Returns the numbers of a tensor: codes with scales are decoded.
 ///
 /// # Errors
 /// When the file cannot be read, [`ConvertError::Misfit`] for a NaN or an infinity.
-pub(super) fn numbers(file: &Checkpoint, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
-    let bytes = file.read(header)?;
+pub(super) fn numbers(file: &Source, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
+    if file.is_in_codes(header) {
+        return finite(file, header, file.load(header)?.view().to_f32());
+    }
+    let bytes = file.checkpoint.read(header)?;
     let values = match (float_dtype(header.dtype), header.dtype) {
         (Some(kind), _) => widened(kind, &bytes),
         (None, Dtype::F8E4M3) => bytes.iter().map(|code| E4m3::decode(*code)).collect(),
@@ -25,6 +29,15 @@ pub(super) fn numbers(file: &Checkpoint, header: &TensorHeader) -> Result<Vec<f3
             return Err(misfit(file, header, &format!("is {other}, expected numbers")));
         }
     };
+    finite(file, header, values)
+}
+
+/// Refuses a NaN and an infinity.
+fn finite(
+    file: &Source,
+    header: &TensorHeader,
+    values: Vec<f32>,
+) -> Result<Vec<f32>, ConvertError> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(values),
         Some(at) => {
@@ -42,12 +55,12 @@ pub(super) fn numbers(file: &Checkpoint, header: &TensorHeader) -> Result<Vec<f3
 ///
 /// # Errors
 /// As [`numbers`], and for more numbers than one.
-pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, ConvertError> {
+pub(super) fn number(file: &Source, header: &TensorHeader) -> Result<f32, ConvertError> {
     if header.element_count() != 1 {
         return Err(misfit(file, header, "is no single number"));
     }
     let whole = |width: usize, is_signed: bool| -> Result<f32, ConvertError> {
-        let bytes = file.read(header)?;
+        let bytes = file.checkpoint.read(header)?;
         // Two's complement: the sign fills the bytes above.
         let fill = if is_signed && bytes[width - 1] >= 0x80 { 0xff } else { 0 };
         // 128 bits hold every signed and unsigned number of 64.
@@ -69,7 +82,8 @@ pub(super) fn number(file: &Checkpoint, header: &TensorHeader) -> Result<f32, Co
 }
 
 /// Returns an error about a tensor, with the file that holds it.
-fn misfit(file: &Checkpoint, header: &TensorHeader, problem: &str) -> ConvertError {
-    let path = file.holder(&header.name).unwrap_or(file.path());
+fn misfit(file: &Source, header: &TensorHeader, problem: &str) -> ConvertError {
+    let checkpoint = &file.checkpoint;
+    let path = checkpoint.holder(&header.name).unwrap_or(checkpoint.path());
     ConvertError::misfit(path, format!("tensor `{}` {problem}", header.name))
 }

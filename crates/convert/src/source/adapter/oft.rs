@@ -1,6 +1,6 @@
 //! OFT and BOFT: rotations of a weight's rows.
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::keys::Role;
@@ -8,6 +8,7 @@ use crate::source::adapter::matrix::cayley;
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::source::Source;
 
 /// A rotation of each block of rows, or one after another in the order of butterflies (BOFT).
 ///
@@ -79,7 +80,7 @@ impl Oft {
     /// - `weight`: the rows that it rotates
     pub(super) fn change(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         weight: &[f32],
         cols: usize,
     ) -> Result<Vec<f32>, ConvertError> {

@@ -1,6 +1,6 @@
 //! OFT and BOFT of PEFT: rotations of a weight's columns.
 
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
 use crate::source::adapter::config::OftSettings;
@@ -10,6 +10,7 @@ use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::oft::turn;
 use crate::source::adapter::target::Site;
+use crate::source::source::Source;
 
 /// A rotation of each block of columns (OFT), or one after another in the order of butterflies (BOFT).
 ///
@@ -92,7 +93,7 @@ impl PeftOft {
     /// Returns the change of rows of a weight.
     pub(super) fn change(
         &self,
-        file: &Checkpoint,
+        file: &Source,
         weight: &[f32],
         cols: usize,
     ) -> Result<Vec<f32>, ConvertError> {

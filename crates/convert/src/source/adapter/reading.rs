@@ -10,7 +10,7 @@ use crate::source::adapter::dora::Dora;
 use crate::source::adapter::file::AdapterFile;
 use crate::source::adapter::full::Full;
 use crate::source::adapter::glora::Glora;
-use crate::source::adapter::keys::Role;
+use crate::source::adapter::keys::{AdapterKey, Role, adapter_key};
 use crate::source::adapter::loha::Loha;
 use crate::source::adapter::lokr::Lokr;
 use crate::source::adapter::lora::Lora;
@@ -91,7 +91,38 @@ impl<'a> Reading<'a> {
             let sites = sites.map_err(|problem| self.file.misfit(problem))?;
             self.add_full(&name, &tensor, sites, Scale::ONE, true)?;
         }
-        Ok(())
+        self.refuse_rest_of_merged()
+    }
+
+    /// Refuses tensors without a place that are of a module which is merged: without its scale, its alpha
+    /// or its norms the change would be another one.
+    fn refuse_rest_of_merged(&self) -> Result<(), ConvertError> {
+        let rest = self.unmatched.iter().filter(|key| self.is_of_merged(key));
+        let rest: Vec<String> = rest.map(|key| format!("`{key}`")).collect();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let problem = format!(
+            "has more of what is merged than is understood: {}\n  without it the change would be \
+             another one; merge it with the program that wrote it",
+            rest.join(", ")
+        );
+        Err(self.file.misfit(problem))
+    }
+
+    fn is_of_merged(&self, key: &str) -> bool {
+        let is_changed = |module: &str| {
+            let places = [Wanted::Weight, Wanted::Bias].map(|it| self.targets.find(module, it));
+            let mut places = places.into_iter().flatten().flatten();
+            places.any(|site| self.changed.contains_key(&site.tensor.name))
+        };
+        match adapter_key(key) {
+            AdapterKey::Part { module, .. } => is_changed(module),
+            // The weight that it was trained with, which PEFT stores for an embedding.
+            _ if key.contains(".base_layer.") => false,
+            // Any beginning of the name may be the module.
+            _ => key.match_indices('.').any(|(end, _)| is_changed(&key[..end])),
+        }
     }
 
     fn read_module(&mut self, module: &Module) -> Result<(), ConvertError> {
@@ -233,7 +264,7 @@ impl<'a> Reading<'a> {
                 )));
             }
             AlgorithmName::Oft => {
-                let alpha = module.get(Role::Alpha).map(|alpha| number(&file.checkpoint, alpha));
+                let alpha = module.get(Role::Alpha).map(|alpha| number(&file.source, alpha));
                 let alpha = alpha.transpose()?.unwrap_or(0.0);
                 let oft = Oft::of(module, site, alpha, self.strength).map_err(misfit)?;
                 (Algorithm::Oft(oft), Scale::ONE)
@@ -281,7 +312,7 @@ impl<'a> Reading<'a> {
             return Ok(());
         }
         // Read only to refuse a NaN or an infinity before the work.
-        numbers(&self.file.checkpoint, tensor)?;
+        numbers(&self.file.source, tensor)?;
         for (full, site) in found {
             let change = Change {
                 file: self.index,
@@ -302,7 +333,7 @@ impl<'a> Reading<'a> {
         let is_read =
             |role: &Role| !matches!(role, Role::Alpha | Role::Diff | Role::DiffBias | Role::UpBias);
         let mut tensors = module.tensors().filter(|(role, _)| is_read(role));
-        tensors.try_for_each(|(_, tensor)| numbers(&self.file.checkpoint, tensor).map(drop))
+        tensors.try_for_each(|(_, tensor)| numbers(&self.file.source, tensor).map(drop))
     }
 
     fn push(&mut self, module: &str, change: Change) -> Result<(), ConvertError> {

@@ -10,6 +10,8 @@ pub(super) enum ScaleSource {
     ConfigFile,
     DiffusersMetadata,
     KohyaMetadata,
+    /// Numbers in a file of PyTorch that are no tensors.
+    Numbers,
     /// Nothing tells alpha, which counts as the rank.
     Assumed,
     /// The algorithm has none.
@@ -41,6 +43,7 @@ impl fmt::Display for ScaleSource {
             ScaleSource::ConfigFile => "adapter_config.json",
             ScaleSource::DiffusersMetadata => "`lora_adapter_metadata` in its header",
             ScaleSource::KohyaMetadata => "`ss_network_alpha` in its header",
+            ScaleSource::Numbers => "numbers beside its tensors",
             ScaleSource::Assumed => "no alpha is told: assumed to be the rank",
             ScaleSource::None => "stored as they are",
         })

@@ -37,9 +37,11 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
                       plain numbers"
                     .to_owned(),
         },
-        FileKind::TextualInversion => {
-            no(detected, "its vectors are put among those of words as they are stored")
-        }
+        // Vectors are no weights, which plain numbers of another dtype would be made of.
+        FileKind::TextualInversion => TakesCodes::No {
+            reason: "its vectors are put among those of words as they are stored".to_owned(),
+            way_out: "leave it as it is".to_owned(),
+        },
         FileKind::Upscaler => no(
             detected,
             "ComfyUI reads upscalers as they are stored: codes would count as weights, and their \
