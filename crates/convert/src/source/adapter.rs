@@ -23,6 +23,7 @@ mod reading;
 mod scale;
 mod spelling;
 mod target;
+mod tensors;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -13,7 +13,7 @@ use crate::source::adapter::oft::Oft;
 use crate::source::adapter::peft_oft::PeftOft;
 use crate::source::adapter::scale::Scale;
 use crate::source::adapter::target::Site;
-use crate::source::source::Source;
+use crate::source::adapter::tensors::AdapterTensors;
 
 /// How a change is stored.
 #[derive(Debug)]
@@ -46,7 +46,11 @@ impl Change {
     ///
     /// # Errors
     /// When the adapter cannot be read.
-    pub(super) fn apply(&self, file: &Source, values: &mut [f32]) -> Result<(), ConvertError> {
+    pub(super) fn apply(
+        &self,
+        file: &AdapterTensors,
+        values: &mut [f32],
+    ) -> Result<(), ConvertError> {
         // Most adapters are plain LoRAs: they are added rank by rank, without a product as large as
         // the weight.
         if let (Algorithm::Lora(lora), None) = (&self.algorithm, &self.dora) {
@@ -79,7 +83,7 @@ impl Change {
     /// Applies the change to some rows of the weight.
     ///
     /// - `rows`: the changed rows, in the order of the change
-    fn apply_to_rows(&self, file: &Source, rows: &mut [f32]) -> Result<(), ConvertError> {
+    fn apply_to_rows(&self, file: &AdapterTensors, rows: &mut [f32]) -> Result<(), ConvertError> {
         let cols = self.site.cols().max(1);
         let start = self.site.of_change.as_ref().map_or(0, |range| range.start);
         let change = match &self.algorithm {

@@ -7,8 +7,8 @@ use crate::source::adapter::keys::Role;
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::adapter::tensors::AdapterTensors;
 use crate::source::numbers::element_count;
-use crate::source::source::Source;
 
 /// `W' = norms · (W + Δ) / ‖W + Δ‖`, the norm of each output or of each input; a strength between
 /// blends `W'` with `W`.
@@ -72,7 +72,7 @@ impl Dora {
     /// - `change`: with its factor, without the strength
     pub(super) fn apply(
         &self,
-        file: &Source,
+        file: &AdapterTensors,
         weight: &mut [f32],
         change: &[f32],
         site: &Site,

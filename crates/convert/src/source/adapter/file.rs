@@ -13,7 +13,7 @@ use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};
 use crate::source::adapter::scale::{Scale, ScaleSource};
 use crate::source::adapter::spelling::spellings;
-use crate::source::source::Source;
+use crate::source::adapter::tensors::AdapterTensors;
 
 /// Name of PEFT's weights.
 const PEFT_FILE: &str = "adapter_model.safetensors";
@@ -26,7 +26,7 @@ const PEFT_PREFIX: &str = "base_model.model.";
 pub(super) struct AdapterFile {
     /// As it was named.
     pub(super) path: PathBuf,
-    pub(super) source: Source,
+    pub(super) source: AdapterTensors,
     /// Text of the configuration beside it.
     pub(super) config_text: Option<String>,
     config: Option<Config>,
@@ -54,10 +54,11 @@ impl AdapterFile {
     pub(super) fn open(path: &Path) -> Result<Self, ConvertError> {
         // Folders of training runs hold more than the adapter.
         let is_peft_folder = read_text(&path.join(CONFIG_FILE)).is_ok();
-        let weights = is_peft_folder.then(|| Source::open(&path.join(PEFT_FILE)).ok()).flatten();
+        let weights =
+            is_peft_folder.then(|| AdapterTensors::open(&path.join(PEFT_FILE)).ok()).flatten();
         let source = match weights {
             Some(source) => source,
-            None => Source::open(path)?,
+            None => AdapterTensors::open(path)?,
         };
         let checkpoint = &source.checkpoint;
         // The configuration counts for a file with keys of PEFT only: its folder may hold files of
@@ -66,9 +67,6 @@ impl AdapterFile {
         let is_peft_file = checkpoint.tensors().iter().any(is_peft);
         let config_text = checkpoint.text_beside(CONFIG_FILE).filter(|_| is_peft_file);
         let misfit = |problem: String| ConvertError::misfit(path, problem);
-        if let Some(defect) = source.stored.defects.first() {
-            return Err(misfit(format!("`{}` {}", defect.layer, defect.problem)));
-        }
         let config = config_text.as_deref().map(Config::of_file).transpose();
         let config =
             config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
@@ -257,7 +255,7 @@ impl AdapterFile {
 }
 
 /// Returns the numbers beside the tensors of a file of PyTorch that tell an adapter's factor.
-fn numbers_beside(source: &Source) -> BTreeMap<String, f32> {
+fn numbers_beside(source: &AdapterTensors) -> BTreeMap<String, f32> {
     let remarks = source.checkpoint.remarks().iter();
     let numbers = remarks.filter_map(|remark| match remark {
         Remark::Numbers { numbers } => Some(numbers),

@@ -5,7 +5,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
-use crate::source::source::Source;
+use crate::source::adapter::tensors::AdapterTensors;
 
 /// A difference `diff` of a weight, a bias or a norm, or `V − W` of a tensor `V` that replaces `W`.
 ///
@@ -42,7 +42,7 @@ impl Full {
     /// - `start`: index of the first changed number in the tensor
     pub(super) fn change(
         &self,
-        file: &Source,
+        file: &AdapterTensors,
         weight: &[f32],
         start: usize,
     ) -> Result<Vec<f32>, ConvertError> {

@@ -8,7 +8,7 @@ use crate::source::adapter::matrix::{product, transposed};
 use crate::source::adapter::module::{Module, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
-use crate::source::source::Source;
+use crate::source::adapter::tensors::AdapterTensors;
 
 /// `W · a1 · a2 + b1 · b2`, with `a1` of shape `[cols, rank]` and `b1` of shape `[rows, rank]`.
 ///
@@ -83,7 +83,7 @@ impl Glora {
     /// - `weight`: the changed rows
     pub(super) fn change(
         &self,
-        file: &Source,
+        file: &AdapterTensors,
         weight: &[f32],
         cols: usize,
     ) -> Result<Vec<f32>, ConvertError> {

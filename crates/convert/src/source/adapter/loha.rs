@@ -8,8 +8,8 @@ use crate::source::adapter::matrix::{mixed_channels, product, transposed};
 use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::adapter::tensors::AdapterTensors;
 use crate::source::numbers::element_count;
-use crate::source::source::Source;
 
 /// `(w1_a · w1_b) ∘ (w2_a · w2_b)`, each `[rows, rank] · [rank, cols]`.
 ///
@@ -62,7 +62,7 @@ impl Loha {
     }
 
     /// Returns the whole change, without its factor.
-    pub(super) fn change(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
+    pub(super) fn change(&self, file: &AdapterTensors) -> Result<Vec<f32>, ConvertError> {
         let [mut first, second] = [self.sides[0].product(file)?, self.sides[1].product(file)?];
         first.iter_mut().zip(second).for_each(|(first, second)| *first *= second);
         Ok(first)
@@ -84,7 +84,7 @@ impl Side {
         }
     }
 
-    fn product(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
+    fn product(&self, file: &AdapterTensors) -> Result<Vec<f32>, ConvertError> {
         let [a, b] = [numbers(file, &self.a)?, numbers(file, &self.b)?];
         let rank = self.b.shape[0] as usize;
         let Some(core) = &self.core else { return Ok(product(&a, &b, rank)) };

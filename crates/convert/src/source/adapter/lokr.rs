@@ -8,8 +8,8 @@ use crate::source::adapter::matrix::{mixed_channels, product, transposed};
 use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::adapter::tensors::AdapterTensors;
 use crate::source::numbers::element_count;
-use crate::source::source::Source;
 
 /// `w1 ⊗ w2`: `change[i · c + k, j · d + l] = w1[i, j] · w2[k, l]` with `w2` of shape `[c, d]`, the
 /// kernel of a convolution counted to its columns.
@@ -85,7 +85,7 @@ impl Lokr {
     }
 
     /// Returns the whole change, without its factor.
-    pub(super) fn change(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
+    pub(super) fn change(&self, file: &AdapterTensors) -> Result<Vec<f32>, ConvertError> {
         let [left, right] = [self.left.matrix(file)?, self.right.matrix(file)?];
         let cols = |side: &Side| side.shape().map_or(1, |[_, cols]| cols.max(1)) as usize;
         let [left_cols, right_cols] = [cols(&self.left), cols(&self.right)];
@@ -131,7 +131,7 @@ impl Side {
         }
     }
 
-    fn matrix(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
+    fn matrix(&self, file: &AdapterTensors) -> Result<Vec<f32>, ConvertError> {
         match self {
             Side::Whole(whole) => numbers(file, whole),
             Side::Product { a, b } => {

@@ -8,8 +8,8 @@ use crate::source::adapter::matrix::{mixed_channels, product, transposed};
 use crate::source::adapter::module::{Module, fits, rest};
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
+use crate::source::adapter::tensors::AdapterTensors;
 use crate::source::numbers::element_count;
-use crate::source::source::Source;
 
 /// `up · down`, `[rows, rank] · [rank, cols]`.
 ///
@@ -94,7 +94,7 @@ impl Lora {
     }
 
     /// Returns the factors `[rows, rank]` and `[rank, cols]`.
-    fn factors(&self, file: &Source) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
+    fn factors(&self, file: &AdapterTensors) -> Result<(Vec<f32>, Vec<f32>), ConvertError> {
         let up = numbers(file, &self.up)?;
         let mut down = numbers(file, &self.down)?;
         if let Some(mid) = &self.mid {
@@ -117,7 +117,7 @@ impl Lora {
     }
 
     /// Returns the whole change, without its factor.
-    pub(super) fn change(&self, file: &Source) -> Result<Vec<f32>, ConvertError> {
+    pub(super) fn change(&self, file: &AdapterTensors) -> Result<Vec<f32>, ConvertError> {
         let (up, down) = self.factors(file)?;
         Ok(product(&up, &down, self.inner()))
     }
@@ -127,7 +127,7 @@ impl Lora {
     /// - `values`: the whole weight
     pub(super) fn add(
         &self,
-        file: &Source,
+        file: &AdapterTensors,
         site: &Site,
         factor: f32,
         values: &mut [f32],

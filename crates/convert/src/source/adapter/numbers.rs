@@ -4,8 +4,8 @@ use roundwise_grid::{E4m3, E5m2, Grid};
 use roundwise_tensor_file::{Dtype, TensorHeader};
 
 use crate::error::ConvertError;
+use crate::source::adapter::tensors::AdapterTensors;
 use crate::source::numbers::{float_dtype, widened};
-use crate::source::source::Source;
 
 /// Returns whether a tensor holds numbers that can be added to weights; FP8 without scales does.
 pub(super) fn is_numeric(dtype: Dtype) -> bool {
@@ -16,9 +16,12 @@ pub(super) fn is_numeric(dtype: Dtype) -> bool {
 ///
 /// # Errors
 /// When the file cannot be read, [`ConvertError::Misfit`] for a NaN or an infinity.
-pub(super) fn numbers(file: &Source, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
-    if file.is_in_codes(header) {
-        return finite(file, header, file.load(header)?.view().to_f32());
+pub(super) fn numbers(
+    file: &AdapterTensors,
+    header: &TensorHeader,
+) -> Result<Vec<f32>, ConvertError> {
+    if let Some(values) = file.decoded(header)? {
+        return finite(file, header, values);
     }
     let bytes = file.checkpoint.read(header)?;
     let values = match (float_dtype(header.dtype), header.dtype) {
@@ -34,7 +37,7 @@ pub(super) fn numbers(file: &Source, header: &TensorHeader) -> Result<Vec<f32>, 
 
 /// Refuses a NaN and an infinity.
 fn finite(
-    file: &Source,
+    file: &AdapterTensors,
     header: &TensorHeader,
     values: Vec<f32>,
 ) -> Result<Vec<f32>, ConvertError> {
@@ -55,7 +58,7 @@ fn finite(
 ///
 /// # Errors
 /// As [`numbers`], and for more numbers than one.
-pub(super) fn number(file: &Source, header: &TensorHeader) -> Result<f32, ConvertError> {
+pub(super) fn number(file: &AdapterTensors, header: &TensorHeader) -> Result<f32, ConvertError> {
     if header.element_count() != 1 {
         return Err(misfit(file, header, "is no single number"));
     }
@@ -82,7 +85,7 @@ pub(super) fn number(file: &Source, header: &TensorHeader) -> Result<f32, Conver
 }
 
 /// Returns an error about a tensor, with the file that holds it.
-fn misfit(file: &Source, header: &TensorHeader, problem: &str) -> ConvertError {
+fn misfit(file: &AdapterTensors, header: &TensorHeader, problem: &str) -> ConvertError {
     let checkpoint = &file.checkpoint;
     let path = checkpoint.holder(&header.name).unwrap_or(checkpoint.path());
     ConvertError::misfit(path, format!("tensor `{}` {problem}", header.name))

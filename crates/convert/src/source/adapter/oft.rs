@@ -8,7 +8,7 @@ use crate::source::adapter::matrix::cayley;
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::target::Site;
-use crate::source::source::Source;
+use crate::source::adapter::tensors::AdapterTensors;
 
 /// A rotation of each block of rows, or one after another in the order of butterflies (BOFT).
 ///
@@ -80,7 +80,7 @@ impl Oft {
     /// - `weight`: the rows that it rotates
     pub(super) fn change(
         &self,
-        file: &Source,
+        file: &AdapterTensors,
         weight: &[f32],
         cols: usize,
     ) -> Result<Vec<f32>, ConvertError> {

@@ -10,7 +10,7 @@ use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::numbers;
 use crate::source::adapter::oft::turn;
 use crate::source::adapter::target::Site;
-use crate::source::source::Source;
+use crate::source::adapter::tensors::AdapterTensors;
 
 /// A rotation of each block of columns (OFT), or one after another in the order of butterflies (BOFT).
 ///
@@ -93,7 +93,7 @@ impl PeftOft {
     /// Returns the change of rows of a weight.
     pub(super) fn change(
         &self,
-        file: &Source,
+        file: &AdapterTensors,
         weight: &[f32],
         cols: usize,
     ) -> Result<Vec<f32>, ConvertError> {
