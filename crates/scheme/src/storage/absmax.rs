@@ -21,6 +21,8 @@ pub(super) fn absmax_scale(maximum: f32, largest_code: f32) -> f32 {
         return 1.0;
     }
     let scale = maximum / largest_code;
-    // Near the largest f32 a quotient that was rounded up would decode to infinity.
-    if (scale * largest_code).is_finite() { scale } else { scale.next_down() }
+    // Near the largest f32 a quotient that was rounded up would decode to infinity. That of an infinity stays
+    // one, which is how zero points tell of a weight that is none.
+    let overflows = maximum.is_finite() && !(scale * largest_code).is_finite();
+    if overflows { scale.next_down() } else { scale }
 }
