@@ -263,7 +263,7 @@ def main():
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("folder")
     parser.add_argument("converted", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     tasks = {"make": make, "open": open_gguf, "judge": judge, "collect": measure_collecting}
     tasks[options.task](options)
 

@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// Take the language model's statistics that an earlier run has left: they take most of the time.
     #[arg(long)]
     keep_statistics: bool,
+    /// Kinds of the language model's statistics beside nearest codes [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = language::KINDS)]
+    knowledge: Vec<String>,
     /// Python with torch and tokenizers [default: $ROUNDWISE_PYTHON, else a venv in target/].
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -127,7 +130,8 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         measure_encoders(workspace, &bench, &encoders, options.only_times)?;
     }
     if !language.is_empty() && !options.only_times {
-        let language = bench.language(options.tokens, options.keep_statistics)?;
+        let language =
+            bench.language(options.tokens, options.keep_statistics, &options.knowledge)?;
         print_figures(&language.figures);
         record::write(workspace, "language", language)?;
     }

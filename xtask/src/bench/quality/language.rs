@@ -22,9 +22,13 @@ const KNOWLEDGE: [(&str, &[&str]); 4] = [
     ("forward", &[]),
     // A backward pass takes several times as long as a run.
     ("curvature", &["--curvature", "--samples", "80"]),
-    ("forward, rank 64", &["--full-limit", "0"]),
-    ("own text", &["--self", "--samples", "96", "--tokens", "256", "--batch", "32"]),
+    ("forward-rank-64", &["--full-limit", "0"]),
+    ("own-text", &["--self", "--samples", "96", "--tokens", "256", "--batch", "32"]),
 ];
+
+/// Names of what is known.
+pub(super) const KINDS: [&str; 4] =
+    [KNOWLEDGE[0].0, KNOWLEDGE[1].0, KNOWLEDGE[2].0, KNOWLEDGE[3].0];
 
 const NEAREST: &str = "nearest";
 
@@ -35,8 +39,8 @@ const CASES: [Case; 19] = [
     ("fp8", NEAREST),
     ("fp8", "forward"),
     ("fp8", "curvature"),
-    ("fp8", "forward, rank 64"),
-    ("fp8", "own text"),
+    ("fp8", "forward-rank-64"),
+    ("fp8", "own-text"),
     ("int8-row", NEAREST),
     ("int8-row", "forward"),
     ("int8-row", "curvature"),
@@ -46,8 +50,8 @@ const CASES: [Case; 19] = [
     ("int4-convrot", NEAREST),
     ("int4-convrot", "forward"),
     ("int4-convrot", "curvature"),
-    ("int4-convrot", "forward, rank 64"),
-    ("int4-convrot", "own text"),
+    ("int4-convrot", "forward-rank-64"),
+    ("int4-convrot", "own-text"),
     ("nvfp4", NEAREST),
     ("nvfp4", "forward"),
     ("nvfp4", "curvature"),
@@ -107,16 +111,25 @@ impl QualityBench<'_> {
     /// Collects every kind of statistics, converts, and has the model read text.
     ///
     /// - `tokens`: how many to read
-    /// - `keeps_statistics`: whether those that are there stay
-    pub(super) fn language(&self, tokens: usize, keeps_statistics: bool) -> Result<Language> {
+    /// - `keeps_statistics`: whether those that are there stay; what collecting costs is then not measured
+    /// - `asked`: names of the kinds of statistics, all where there are none
+    pub(super) fn language(
+        &self,
+        tokens: usize,
+        keeps_statistics: bool,
+        asked: &[String],
+    ) -> Result<Language> {
         let model = self.opened()?;
-        for (knowledge, flags) in KNOWLEDGE {
+        let is_asked = |knowledge: &str| asked.is_empty() || asked.iter().any(|it| it == knowledge);
+        for (knowledge, flags) in KNOWLEDGE.into_iter().filter(|(name, _)| is_asked(name)) {
             if !keeps_statistics || !self.statistics(MODEL, knowledge).exists() {
                 self.collect_language(&model, knowledge, flags)?;
             }
         }
         let mut converted = Vec::new();
-        for (index, (scheme, knowledge)) in CASES.iter().enumerate() {
+        let cases = CASES.iter().filter(|(_, it)| *it == NEAREST || is_asked(it));
+        let cases: Vec<&Case> = cases.collect();
+        for (index, (scheme, knowledge)) in cases.iter().enumerate() {
             let statistics = self.statistics(MODEL, knowledge);
             let statistics = (*knowledge != NEAREST).then_some(statistics.as_path());
             let output = self.folder.join(format!("{MODEL}-{index}.safetensors"));
@@ -127,15 +140,17 @@ impl QualityBench<'_> {
         judge.args(["--length", "256", "--tokens"]).arg(tokens.to_string()).args(&converted);
         let text = command::output(&mut judge)?;
         let judged: Judgement = last_line(&text)?;
-        ensure!(judged.results.len() == CASES.len(), "every file was judged");
+        ensure!(judged.results.len() == cases.len(), "every file was judged");
         converted.iter().try_for_each(fs::remove_file)?;
-        let rows = CASES.iter().zip(judged.results).map(|((scheme, knowledge), divergence)| {
+        let rows = cases.iter().zip(judged.results).map(|((scheme, knowledge), divergence)| {
             let (scheme, knowledge) = ((*scheme).to_owned(), (*knowledge).to_owned());
             LanguageRow { scheme, knowledge, kl: divergence.kl }
         });
         let rows: Vec<LanguageRow> = rows.collect();
         let mut figures = ratios(&rows);
-        figures.extend(self.overheads(&model)?);
+        if !keeps_statistics {
+            figures.extend(self.overheads(&model)?);
+        }
         for row in &rows {
             let ratio = over_nearest(&rows, &row.scheme, &row.knowledge).unwrap_or(f64::NAN);
             println!("{:<17} {:<17} {:.3e} {ratio:.3}", row.scheme, row.knowledge, row.kl);
@@ -239,9 +254,9 @@ fn worst(of: impl Fn(&str) -> Option<f64>, goal: &Goal) -> Option<Reached> {
 /// Returns the share of whole matrices' gain that rank 64 loses.
 fn lost_gain(rows: &[LanguageRow], scheme: &str) -> Option<f64> {
     let full = over_nearest(rows, scheme, "forward")?;
-    Some((over_nearest(rows, scheme, "forward, rank 64")? - full) / (1.0 - full))
+    Some((over_nearest(rows, scheme, "forward-rank-64")? - full) / (1.0 - full))
 }
 
 fn over_real_text(rows: &[LanguageRow], scheme: &str) -> Option<f64> {
-    Some(kl_of(rows, scheme, "own text")? / kl_of(rows, scheme, "forward")?)
+    Some(kl_of(rows, scheme, "own-text")? / kl_of(rows, scheme, "forward")?)
 }
