@@ -4,6 +4,7 @@
 import { address, launch } from "./harness.js";
 
 const TURNS = 5;
+const SETTLING_MS = 1000;
 const [, , where, model] = process.argv;
 const opened = await launch();
 
@@ -28,6 +29,8 @@ async function firstPaint() {
 /** From the click to the table of kinds. */
 async function planShown() {
   const page = await fresh();
+  // Nobody clicks while a browser still starts, which takes the processors from the server.
+  await page.waitForTimeout(SETTLING_MS);
   const taken = await page.evaluate(async (hash) => {
     const began = performance.now();
     location.hash = hash;
