@@ -1,5 +1,20 @@
-use crate::Grid;
 use crate::map::map;
+use crate::{Grid, vectorized};
+
+/// Codes that are counted in bytes before a sum takes them: the most that a byte holds.
+const COUNTED: usize = u8::MAX as usize;
+
+/// Returns how many of some codes are equal to one.
+pub fn count_codes<G: Grid>(codes: &[G::Code], code: G::Code) -> usize {
+    vectorized(
+        #[inline(always)]
+        || {
+            let equal =
+                |codes: &[G::Code]| codes.iter().map(|it| u8::from(*it == code)).sum::<u8>();
+            codes.chunks(COUNTED).map(|codes| usize::from(equal(codes))).sum()
+        },
+    )
+}
 
 /// Encodes each value: `codes[i] = G::encode(values[i])`.
 ///

@@ -49,7 +49,7 @@ mod widen;
 pub use absmax::absmax;
 pub use bf16::Bf16;
 pub use code::Code;
-pub use codes::{decode_scaled, encode_bf16_slice, encode_scaled, encode_slice};
+pub use codes::{count_codes, decode_scaled, encode_bf16_slice, encode_scaled, encode_slice};
 pub use e2m1::E2m1;
 pub use e4m3::E4m3;
 pub use e5m2::E5m2;

@@ -1,5 +1,5 @@
 use roundwise_grid::{
-    Grid, GridVisitor, Squares, encode_measured, measure_each, round_each, vectorized,
+    Grid, GridVisitor, Squares, count_codes, encode_measured, measure_each, round_each, vectorized,
 };
 
 use crate::quantized::QuantizedMatrix;
@@ -97,7 +97,10 @@ impl std::ops::AddAssign for Zeroed {
 }
 
 /// Counts the numbers that became 0. With zero points each tile has another code that stands for 0: there
-/// only a weight counts that is 0 already in `f32`, and is not as it is stored. Cost: one look at the codes; at the weight only where most codes stand for 0.
+/// only a weight counts that is 0 already in `f32`, and is not as it is stored.
+///
+/// # Cost
+/// One look at the codes; at the weight only where most codes stand for 0.
 ///
 /// # Panics
 /// When the shapes differ.
@@ -140,22 +143,21 @@ impl GridVisitor for CountZeroed<'_> {
         let mut kept = 0;
         for row in 0..rows {
             quantized.read_row_codes::<G>(row, &mut codes);
-            kept += codes.iter().filter(|code| **code != zero).count() as u64;
+            kept += (cols - count_codes::<G>(&codes, zero)) as u64;
         }
         let mut lost = 0;
         if 2 * kept < (rows * cols) as u64 {
             let mut row = 0;
             for_each_row::<G>(weight, quantized, |values, _, codes| {
-                let is_zero = |code: &G::Code| *code == zero;
+                let is_lost = |(value, code): &(f64, &G::Code)| *value != 0.0 && **code == zero;
                 lost += match weight.row_of_f64(row) {
-                    Some(stored) => stored
+                    Some(stored) => stored.zip(codes).filter(is_lost).count(),
+                    None => values
+                        .iter()
+                        .map(|value| f64::from(*value))
                         .zip(codes)
-                        .filter(|(value, code)| *value != 0.0 && is_zero(code))
+                        .filter(is_lost)
                         .count(),
-                    None => {
-                        let pairs = values.iter().zip(codes);
-                        pairs.filter(|(value, code)| **value != 0.0 && is_zero(code)).count()
-                    }
                 } as u64;
                 row += 1;
             });

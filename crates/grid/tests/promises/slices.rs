@@ -66,6 +66,16 @@ fn decoder_is_its_definition() {
 }
 
 #[test]
+fn any_number_of_codes_is_counted() {
+    for len in [0, 1, 255, 256, 10_000] {
+        let codes: Vec<u8> = (0..len).map(|at| u8::from(at % 3 == 0)).collect();
+        assert_eq!(count_codes::<E4m3>(&codes, 1), codes.iter().filter(|code| **code == 1).count());
+        // More equal ones in a row than a byte can count.
+        assert_eq!(count_codes::<F16>(&vec![7; len], 7), len);
+    }
+}
+
+#[test]
 fn grid_functions_are_the_same_inside_vectorized() {
     struct Functions;
     impl Check for Functions {
