@@ -2,7 +2,7 @@
 
 use roundwise_grid::Grid;
 
-use crate::row_search::{LEAST_GAIN, STRIDE};
+use crate::row_search::{STRIDE, is_gain, least_errors};
 
 /// Tiles that are measured together.
 const LANES: usize = 16;
@@ -38,9 +38,7 @@ impl NarrowTiles {
         let groups = self.values.chunks(self.width).zip(self.importance.chunks(self.width));
         let tiles = scales.chunks_mut(LANES).zip(candidates.chunks(LANES * count));
         for ((scales, candidates), (values, importance)) in tiles.zip(groups) {
-            let mut search = Search::new(Group { values, importance, candidates, count });
-            search.run::<G>();
-            search.improve::<G>(scales);
+            Group { values, importance, candidates, count }.improve::<G>(scales);
         }
     }
 }
@@ -53,67 +51,39 @@ struct Group<'a> {
     count: usize,
 }
 
-/// The best candidate that was found for each tile of a group.
-struct Search<'a> {
-    group: Group<'a>,
-    errors: [f32; LANES],
-    best: [usize; LANES],
-}
-
-impl<'a> Search<'a> {
-    fn new(group: Group<'a>) -> Self {
-        Self { group, errors: [f32::INFINITY; LANES], best: [0; LANES] }
-    }
-
-    /// Tries candidates as [`better_scale`](crate::row_search::better_scale) does for one tile.
-    #[inline(always)]
-    fn run<G: Grid>(&mut self) {
-        let mut stride = self.group.first_stride();
-        for index in (0..self.group.count).step_by(stride) {
-            self.attempt::<G>([index; LANES]);
-        }
-        while stride > 1 {
-            stride /= 2;
-            let (centres, last) = (self.best, self.group.count - 1);
-            // At either end one candidate is tried twice, which changes nothing.
-            self.attempt::<G>(centres.map(|centre| centre.saturating_sub(stride)));
-            self.attempt::<G>(centres.map(|centre| (centre + stride).min(last)));
-        }
-    }
-
-    /// Tries one candidate of each tile.
-    #[inline(always)]
-    fn attempt<G: Grid>(&mut self, indices: [usize; LANES]) {
-        // Lanes past the last tile hold zeros, which any scale rounds without an error.
-        let mut scales = [1.0; LANES];
-        let candidates = self.group.candidates.chunks(self.group.count);
-        for ((scale, candidates), index) in scales.iter_mut().zip(candidates).zip(indices) {
-            *scale = candidates[index];
-        }
-        let errors = self.group.errors::<G>(&scales);
-        for lane in 0..LANES {
-            let is_better = errors[lane] < self.errors[lane];
-            self.errors[lane] = if is_better { errors[lane] } else { self.errors[lane] };
-            self.best[lane] = if is_better { indices[lane] } else { self.best[lane] };
-        }
-    }
-
-    /// Puts what was found in the place of scales that it beats.
+impl Group<'_> {
+    /// Puts candidates in the place of scales that they beat.
     #[inline(always)]
     fn improve<G: Grid>(&self, scales: &mut [f32]) {
+        let (least, best) = least_errors(
+            self.count,
+            self.first_stride(),
+            #[inline(always)]
+            |indices| self.errors::<G>(&self.scales(indices)),
+        );
+        // Lanes past the last tile hold zeros, which any scale rounds without an error.
         let mut chosen = [1.0; LANES];
         chosen[..scales.len()].copy_from_slice(scales);
-        let errors = self.group.errors::<G>(&chosen);
-        let candidates = self.group.candidates.chunks(self.group.count);
-        for (lane, (scale, candidates)) in scales.iter_mut().zip(candidates).enumerate() {
-            if self.errors[lane] < errors[lane] * (1.0 - LEAST_GAIN) {
-                *scale = candidates[self.best[lane]];
+        let errors = self.errors::<G>(&chosen);
+        let found = self.scales(best);
+        for (lane, scale) in scales.iter_mut().enumerate() {
+            if is_gain(least[lane], errors[lane]) {
+                *scale = found[lane];
             }
         }
     }
-}
 
-impl Group<'_> {
+    /// Returns one candidate of each tile.
+    #[inline(always)]
+    fn scales(&self, indices: [usize; LANES]) -> [f32; LANES] {
+        let mut scales = [1.0; LANES];
+        let candidates = self.candidates.chunks(self.count);
+        for ((scale, candidates), index) in scales.iter_mut().zip(candidates).zip(indices) {
+            *scale = candidates[index];
+        }
+        scales
+    }
+
     /// Of 16 weights the error is no smooth function of the scale: where candidates are few, all of them
     /// are tried.
     fn first_stride(&self) -> usize {

@@ -16,7 +16,7 @@ pub(crate) const STRIDE: usize = 4;
 const LANES: usize = 16;
 
 /// A scale is changed for what is better by more than the rounding of sums of a long row.
-pub(crate) const LEAST_GAIN: f32 = 1e-5;
+const LEAST_GAIN: f32 = 1e-5;
 
 /// Puts the candidate of least weighed error, `Σ_j importance_j · E_ij²` of nearest codes, in the place
 /// of each scale that it beats.
@@ -105,28 +105,63 @@ pub(crate) fn better_scale(
     candidates: &[f32],
     error: impl Fn(f32) -> f32,
 ) -> Option<f32> {
-    let (mut least, mut best) = (f32::INFINITY, 0);
-    for (index, &scale) in candidates.iter().enumerate().step_by(STRIDE) {
-        let error = error(scale);
-        if error < least {
-            (least, best) = (error, index);
-        }
+    let ([least], [best]) = least_errors(
+        candidates.len(),
+        STRIDE,
+        #[inline(always)]
+        |[index]| [error(candidates[index])],
+    );
+    is_gain(least, error(chosen)).then(|| candidates[best])
+}
+
+/// Returns whether a candidate is better than the chosen scale by more than the rounding of their errors.
+#[inline(always)]
+pub(crate) fn is_gain(least: f32, chosen: f32) -> bool {
+    least < chosen * (1.0 - LEAST_GAIN)
+}
+
+/// Returns the least error of each of some tiles that was found, and its candidate.
+///
+/// - `count`: of candidates, one or more
+/// - `stride`: from one that is tried at first to the next, a power of two
+/// - `errors`: those of all tiles, each with one of its candidates
+#[inline(always)]
+pub(crate) fn least_errors<const TILES: usize>(
+    count: usize,
+    mut stride: usize,
+    errors: impl Fn([usize; TILES]) -> [f32; TILES],
+) -> Tried<TILES> {
+    let mut found = ([f32::INFINITY; TILES], [0; TILES]);
+    for index in (0..count).step_by(stride) {
+        let tried = [index; TILES];
+        found = better_of(found, (errors(tried), tried));
     }
-    let mut stride = STRIDE / 2;
-    while stride > 0 {
-        let centre = best;
-        // Below the first the number wraps around, to where there is no candidate either.
-        for index in [centre.wrapping_sub(stride), centre + stride] {
-            if let Some(&scale) = candidates.get(index) {
-                let error = error(scale);
-                if error < least {
-                    (least, best) = (error, index);
-                }
-            }
-        }
+    while stride > 1 {
         stride /= 2;
+        let centres = found.1;
+        // At either end one candidate is tried twice, which changes nothing.
+        for tried in [
+            centres.map(|centre| centre.saturating_sub(stride)),
+            centres.map(|centre| (centre + stride).min(count - 1)),
+        ] {
+            found = better_of(found, (errors(tried), tried));
+        }
     }
-    (least < error(chosen) * (1.0 - LEAST_GAIN)).then(|| candidates[best])
+    found
+}
+
+/// Errors of some tiles, and the candidate that each is of.
+type Tried<const TILES: usize> = ([f32; TILES], [usize; TILES]);
+
+/// Returns what is better of each tile; of equals, what was found before.
+#[inline(always)]
+fn better_of<const TILES: usize>(mut found: Tried<TILES>, other: Tried<TILES>) -> Tried<TILES> {
+    for tile in 0..TILES {
+        let is_better = other.0[tile] < found.0[tile];
+        found.0[tile] = if is_better { other.0[tile] } else { found.0[tile] };
+        found.1[tile] = if is_better { other.1[tile] } else { found.1[tile] };
+    }
+    found
 }
 
 /// Returns `Σ_j importance_j · E_j²` of a tile that is rounded to nearest codes.
