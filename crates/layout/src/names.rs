@@ -8,6 +8,14 @@ const PACKED_ENDING: &str = ".weight_packed";
 const BIAS_ENDING: &str = ".bias";
 const INPUT_SCALE_ENDING: &str = ".input_scale";
 
+/// Returns what follows `x.` in the names of all tensors of a layer `x`, in their order.
+pub(crate) fn parts_of<'a>(file: &'a Checkpoint, layer: &str) -> impl Iterator<Item = &'a str> {
+    let inside = format!("{layer}.");
+    // Tensors are sorted by name, so those of a layer lie together.
+    let first = file.tensors().partition_point(|tensor| tensor.name < inside);
+    file.tensors()[first..].iter().map_while(move |tensor| tensor.name.strip_prefix(&inside))
+}
+
 /// Returns the layer whose weight has this name, packed or not; `None` for any other name.
 pub fn layer_of_weight(name: &str) -> Option<&str> {
     name.strip_suffix(WEIGHT_ENDING).or_else(|| name.strip_suffix(PACKED_ENDING))

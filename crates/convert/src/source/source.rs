@@ -318,7 +318,7 @@ impl Source {
 
     /// Returns the layer whose codes this tensor holds.
     pub(crate) fn stored_layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
-        layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
+        self.stored.layer_of(header)
     }
 
     /// Returns the layer whose codes of another program this tensor holds.
@@ -338,12 +338,8 @@ impl Source {
         if let Some(foreign) = self.foreign_layer(header) {
             return foreign.shape.clone();
         }
-        match self.stored_layer(header) {
-            Some(stored) if header.shape.len() == 2 || stored.experts.is_some() => {
-                stored.experts.into_iter().chain(stored.shape).map(|size| size as u64).collect()
-            }
-            Some(_) | None => header.shape.clone(),
-        }
+        let stored = self.stored_layer(header);
+        stored.map_or_else(|| header.shape.clone(), |stored| stored.shape_of(header))
     }
 
     /// Returns names and shapes of all tensors, as they are stored.

@@ -1,11 +1,11 @@
 //! What stands beside codes and may change what they mean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_tensor_file::{Checkpoint, Dtype};
+use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 use serde_json::Value;
 
-use crate::names::{find_weight, layer_of_weight};
+use crate::names::{find_weight, parts_of};
 use crate::read::foreign::file::ForeignFile;
 use crate::read::foreign::parts::PLAIN;
 use crate::read::spelling::Spelling;
@@ -30,8 +30,7 @@ const PARTS_OF_WEIGHTS: [&str; 3] = ["lora", "svd", "parametrizations"];
 const OF_ROTATIONS: [&str; 5] = ["transform_config", "rotat", "hadamard", "quarot", "spinquant"];
 
 /// Returns the entry of the configuration beside the file that makes another weight of all codes.
-pub(crate) fn rotating_entry(file: &Checkpoint) -> Option<String> {
-    let file = ForeignFile::new(file);
+pub(crate) fn rotating_entry(file: &ForeignFile<'_>) -> Option<String> {
     let is_rotation = |(key, value): &(&String, &Value)| {
         let is_set = match value {
             Value::Null | Value::Bool(false) => false,
@@ -73,16 +72,21 @@ pub(crate) fn unknown_companions(file: &Checkpoint, found: &StoredLayers) -> Vec
 /// Finds weights of plain numbers that are not the whole of their layer's product: codes of them would be codes
 /// of another weight.
 pub(crate) fn partial_weights(file: &Checkpoint) -> Vec<(String, String)> {
-    let partial = file.tensors().iter().filter_map(|weight| {
-        let is_plain = PLAIN.contains(&weight.dtype) && weight.shape.len() > 1;
-        let layer = layer_of_weight(&weight.name).filter(|_| is_plain)?;
-        let part = parts_of(file, layer).find(|part| is_part_of_product(part))?;
-        Some((
-            layer.to_owned(),
-            format!("a weight that `{layer}.{part}` is multiplied with or added to"),
-        ))
-    });
-    partial.collect()
+    let mut partial = BTreeMap::new();
+    // From the few tensors that are called so to their weights, and not from each weight to what is beside it.
+    for tensor in file.tensors() {
+        let splits = tensor.name.match_indices('.').map(|(dot, _)| tensor.name.split_at(dot));
+        let is_plain =
+            |weight: &TensorHeader| PLAIN.contains(&weight.dtype) && weight.shape.len() > 1;
+        for (layer, _) in splits.filter(|(_, part)| is_part_of_product(&part[1..])) {
+            if find_weight(file, layer).is_some_and(is_plain) {
+                partial.entry(layer.to_owned()).or_insert_with(|| {
+                    format!("a weight that `{}` is multiplied with or added to", tensor.name)
+                });
+            }
+        }
+    }
+    partial.into_iter().collect()
 }
 
 /// Finds modules without a weight that hold a matrix of whole numbers beside plain ones, and says what it is: codes
@@ -123,14 +127,6 @@ pub(crate) fn unnamed_codes(file: &Checkpoint, found: &StoredLayers) -> Vec<(Str
         Some((module.to_owned(), why))
     });
     unnamed.collect()
-}
-
-/// Returns the ends of the names that begin with a layer's.
-fn parts_of<'a>(file: &'a Checkpoint, layer: &str) -> impl Iterator<Item = &'a str> {
-    let inside = format!("{layer}.");
-    // Tensors are sorted by name, so those of a layer lie together.
-    let first = file.tensors().partition_point(|tensor| tensor.name < inside);
-    file.tensors()[first..].iter().map_while(move |tensor| tensor.name.strip_prefix(&inside))
 }
 
 fn is_known(part: &str) -> bool {

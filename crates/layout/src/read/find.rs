@@ -10,6 +10,7 @@ use crate::read::companions::{partial_weights, rotating_entry, unknown_companion
 use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
+use crate::read::foreign::file::ForeignFile;
 use crate::read::header_scales::header_scales;
 use crate::read::markers::Markers;
 use crate::read::odd_scales::odd_scales;
@@ -43,7 +44,9 @@ impl StoredLayers {
         };
         // 1. Codes of other programs, whose tensors must not be taken for plain weights and scales
         // below.
-        let mut foreign = Foreign::find(file);
+        // Reads the configuration beside the file once, where it is asked for.
+        let described = ForeignFile::new(file);
+        let mut foreign = Foreign::find(&described);
         for header in file.tensors() {
             // Packed integers and MXFP4 that a scheme here describes are taken as that scheme, so that
             // their codes can be moved and measured without decoding.
@@ -92,7 +95,7 @@ impl StoredLayers {
         // 3. What is wrong, once it is known which layers there are.
         found.add_foreign(foreign);
         found.refuse_lost_scales(file);
-        found.refuse_unknown_companions(file);
+        found.refuse_unknown_companions(&described);
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
@@ -129,7 +132,7 @@ impl StoredLayers {
 
     /// Refuses codes that are another weight than they seem: beside a tensor under a name that is not known
     /// there, or of a model whose configuration rotates its inputs.
-    fn refuse_unknown_companions(&mut self, file: &Checkpoint) {
+    fn refuse_unknown_companions(&mut self, file: &ForeignFile<'_>) {
         let mut refused = unknown_companions(file, self);
         refused.extend(unnamed_codes(file, self));
         // What is refused as codes is not refused once more.

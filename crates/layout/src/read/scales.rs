@@ -3,7 +3,7 @@
 use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
-use crate::names::find_weight;
+use crate::names::{find_weight, parts_of};
 use crate::read::server_blocks::server_blocks;
 use crate::read::side_tensors::SCALE_PART;
 use crate::read::spelling::Spelling;
@@ -49,9 +49,6 @@ pub(crate) fn refuse_unknown_scales(
     layer: &str,
     scale: Option<&TensorHeader>,
 ) -> Result<(), String> {
-    let inside = format!("{layer}.");
-    // Tensors are sorted by name, so those of a layer lie together.
-    let first = file.tensors().partition_point(|tensor| tensor.name < inside);
     let weight_is_a_layer = file.get(&format!("{layer}.weight.weight")).is_some();
     let is_suspicious = |part: &str| {
         let is_a_scale = ["scale", "zero", "absmax", "quant", "amax"];
@@ -63,13 +60,12 @@ pub(crate) fn refuse_unknown_scales(
             && is_a_scale.iter().any(|word| part.contains(word))
             && (scale.is_none() || is_of_the_weight)
     };
-    let suspicious = file.tensors()[first..]
-        .iter()
-        .take_while(|tensor| tensor.name.starts_with(&inside))
-        .filter(|tensor| scale.is_none_or(|scale| scale.name != tensor.name))
-        .filter(|tensor| !is_idle_zero_point(file, tensor))
-        .map(|tensor| &tensor.name[inside.len()..])
-        .find(|part| is_suspicious(part));
+    let is_understood = |part: &str| {
+        let name = format!("{layer}.{part}");
+        scale.is_some_and(|scale| scale.name == name)
+            || file.get(&name).is_some_and(|tensor| is_idle_zero_point(file, tensor))
+    };
+    let suspicious = parts_of(file, layer).find(|part| is_suspicious(part) && !is_understood(part));
     match suspicious {
         Some(part) => Err(format!(
             "its weight is {} beside `{part}`, a kind of scale that is not known there",

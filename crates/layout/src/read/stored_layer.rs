@@ -36,6 +36,17 @@ pub struct StoredLayer {
 }
 
 impl StoredLayer {
+    /// Returns the shape of the numbers that its codes stand for, which is not that of the codes where they are
+    /// packed or padded.
+    ///
+    /// - `codes`: the tensor that holds them
+    pub fn shape_of(&self, codes: &TensorHeader) -> Vec<u64> {
+        match codes.shape.len() == 2 || self.experts.is_some() {
+            true => self.experts.into_iter().chain(self.shape).map(|size| size as u64).collect(),
+            false => codes.shape.clone(),
+        }
+    }
+
     /// Reads codes and scales. Those of all experts are one matrix, which decodes to their numbers in their order.
     ///
     /// # Errors

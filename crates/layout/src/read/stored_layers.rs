@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use roundwise_tensor_file::TensorHeader;
+
 use crate::legacy::FILE_PARTS;
 use crate::marker::MARKER_PART;
 use crate::matmul_precision::MatmulPrecision;
+use crate::names::layer_of_weight;
 use crate::read::defect::{Defect, breaks};
 use crate::read::foreign::layer::ForeignLayer;
 use crate::read::stored_layer::StoredLayer;
@@ -47,6 +50,11 @@ impl StoredLayers {
             || !self.foreign.is_empty()
             || !self.defects.is_empty()
             || self.side_tensors.keys().any(is_marker)
+    }
+
+    /// Returns the layer whose codes a tensor holds, by its name.
+    pub fn layer_of(&self, header: &TensorHeader) -> Option<&StoredLayer> {
+        layer_of_weight(&header.name).and_then(|layer| self.layers.get(layer))
     }
 
     /// Returns how a layer may be multiplied; anything for a layer that is not in codes.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use roundwise_layout::{StoredLayer, StoredLayers, layer_of_weight};
+use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::error::ConvertError;
@@ -37,21 +37,15 @@ impl AdapterTensors {
         }
     }
 
-    fn layer(&self, header: &TensorHeader) -> Option<&StoredLayer> {
-        layer_of_weight(&header.name).and_then(|layer| self.stored.layers.get(layer))
-    }
-
     /// Returns whether the tensor holds codes.
     pub(super) fn is_in_codes(&self, header: &TensorHeader) -> bool {
-        self.layer(header).is_some()
+        self.stored.layer_of(header).is_some()
     }
 
     /// Returns the shape of the numbers that a tensor stands for, which is not its own where codes are packed.
     pub(super) fn shape_of(&self, header: &TensorHeader) -> Vec<u64> {
-        match self.layer(header).filter(|_| header.shape.len() == 2) {
-            Some(stored) => stored.shape.map(|size| size as u64).to_vec(),
-            None => header.shape.clone(),
-        }
+        let stored = self.stored.layer_of(header);
+        stored.map_or_else(|| header.shape.clone(), |stored| stored.shape_of(header))
     }
 
     /// Returns the numbers of a tensor in codes, `None` of any other.
@@ -59,7 +53,7 @@ impl AdapterTensors {
     /// # Errors
     /// [`ConvertError::Layout`] when codes or scales cannot be read.
     pub(super) fn decoded(&self, header: &TensorHeader) -> Result<Option<Vec<f32>>, ConvertError> {
-        let Some(stored) = self.layer(header) else { return Ok(None) };
+        let Some(stored) = self.stored.layer_of(header) else { return Ok(None) };
         let matrix = stored.read(&self.checkpoint).map_err(|source| ConvertError::Layout {
             path: self.checkpoint.path().to_owned(),
             source,

@@ -61,11 +61,10 @@ pub(crate) struct Foreign {
 
 impl Foreign {
     /// Finds every layer in codes of another program.
-    pub(crate) fn find(file: &Checkpoint) -> Self {
-        let foreign = ForeignFile::new(file);
+    pub(crate) fn find(file: &ForeignFile<'_>) -> Self {
         let mut found = Self::default();
         for header in file.tensors() {
-            let recognise = RECOGNISE.iter().find_map(|recognise| recognise(&foreign, header));
+            let recognise = RECOGNISE.iter().find_map(|recognise| recognise(file, header));
             // Only one tensor of a layer is recognised, so that the layer is found once.
             if let Some(recognised) = recognise {
                 found.add(file, recognised);
