@@ -211,13 +211,12 @@ impl AdapterFile {
     /// Returns the factor of a module that numbers beside the tensors tell: its own alpha, or that of the
     /// whole adapter.
     fn scale_in_numbers(&self, module: &Module, rank: u64) -> Result<Option<Scale>, ConvertError> {
-        let of_module = ALPHAS
-            .iter()
-            .find_map(|ending| self.numbers.get(&format!("{}{ending}", module.name)).copied());
-        let first = |keys: &[&str]| keys.iter().find_map(|key| self.numbers.get(*key).copied());
-        let of_all = first(&["alpha", "lora_alpha", "network_alpha"]);
+        let told_by = |key: &str| self.numbers.get(key).copied();
+        let of_module = ALPHAS.iter().find_map(|end| told_by(&format!("{}{end}", module.name)));
+        let of_all = ALPHAS.iter().find_map(|end| told_by(&end[1..]));
         let Some(alpha) = of_module.or(of_all) else { return Ok(None) };
-        let told = first(&["rank", "lora_rank", "network_dim", "r"]).unwrap_or(rank as f32);
+        let told = ["rank", "lora_rank", "network_dim", "r"].iter().find_map(|key| told_by(key));
+        let told = told.unwrap_or(rank as f32);
         if of_module.is_none() && told != rank as f32 {
             return Err(self.misfit(format!(
                 "says rank {told} beside its tensors, those of `{}` have {rank}",
@@ -268,9 +267,10 @@ fn numbers_beside(source: &AdapterTensors) -> BTreeMap<String, f32> {
 /// Returns whether a tensor is the scale or the marker of codes that are decoded.
 fn is_of_codes(stored: &StoredLayers, name: &str) -> bool {
     // The layer is empty for what is said of the whole file.
-    stored.side_tensors.get(name).is_some_and(|layer| {
-        layer.is_empty() || stored.layers.contains_key(layer) || stored.foreign.contains_key(layer)
-    })
+    stored
+        .side_tensors
+        .get(name)
+        .is_some_and(|layer| layer.is_empty() || stored.layers.contains_key(layer))
 }
 
 /// Gives an alpha whose name begins otherwise than that of its pair to the only module that it can be
