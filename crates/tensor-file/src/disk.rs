@@ -52,13 +52,18 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Checks that files can be made beside `path` (which need not exist, nor its folder).
+/// Checks that a file can be made at `path` (which need not exist, nor its folder).
 ///
-/// A nameless file is made and goes away at once.
+/// A nameless file is made beside it and goes away at once.
 ///
 /// # Errors
-/// [`Kind::Io`] when the folder, or the nearest one that is there, takes no file.
+/// [`Kind::Io`] when the folder, or the nearest one that is there, takes no file, or none of such a name.
 pub fn check_writable(path: &Path) -> Result<(), TensorFileError> {
+    if let Err(error) = path.symlink_metadata()
+        && error.kind() == io::ErrorKind::InvalidFilename
+    {
+        return Err(Kind::io("create a file of this name")(error).at(path));
+    }
     match tempfile::tempfile_in(nearest_folder(&folder_of(path))) {
         Ok(_) => Ok(()),
         Err(error) => Err(Kind::io("create a file in the folder")(error).at(path)),

@@ -228,6 +228,19 @@ fn a_folder_that_cannot_be_synced_holds_the_whole_file_nevertheless() {
 }
 
 #[test]
+fn a_name_that_is_too_long_is_refused_before_any_work() {
+    let folder = Folder::new();
+    folder.write("in.safetensors", &safetensors(&[matrix("a.weight", 16, 16)]));
+    let output = format!("{}.safetensors", "x".repeat(300));
+    folder.refused(
+        &["convert", "in.safetensors", "-o", &output],
+        1,
+        &["cannot create a file of this name"],
+    );
+    assert_eq!(folder.names(), ["in.safetensors"]);
+}
+
+#[test]
 fn a_folder_that_is_not_there() {
     let folder = Folder::with("m.safetensors", &plain_model());
     for (flag, help) in [("-o", "or use `--out-dir`"), ("--report", "create it first")] {

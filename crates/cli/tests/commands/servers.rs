@@ -73,6 +73,41 @@ fn the_folder_of_a_language_model_is_for_servers_without_a_flag() {
 }
 
 #[test]
+fn a_configuration_that_is_not_of_the_weights_beside_it_is_refused() {
+    let other = |key: &str, value: u64| {
+        let mut config = config("llama");
+        config[key] = value.into();
+        config
+    };
+    let wrong = [
+        ("hidden_size", 4096, "`hidden_size` is 4096, and `model.embed_tokens.weight` is 64 × 128"),
+        ("vocab_size", 32000, "`vocab_size` is 32000, and `model.embed_tokens.weight` is 64 × 128"),
+        (
+            "intermediate_size",
+            512,
+            "`intermediate_size` is 512, and `model.layers.0.mlp.gate_proj.weight` is 256 × 128",
+        ),
+        ("num_hidden_layers", 32, "`num_hidden_layers` is 32, and the file has 1"),
+    ];
+    for (key, value, problem) in wrong {
+        let folder = model_of(&other(key, value));
+        folder.refused(&["convert", "in"], 1, &[problem]);
+        assert!(folder.names().iter().all(|name| name.starts_with("in/")), "{key}");
+    }
+    // Half of it, as an interrupted download leaves it; a weight file by itself is not read by it.
+    let folder = model_of(&config("llama"));
+    folder.write("in/config.json", br#"{"model_type": "lla"#);
+    folder.refused(&["convert", "in"], 1, &["the one in this folder is no JSON object (EOF"]);
+    let file = "in/model.safetensors";
+    folder.done(&["convert", file, "-o", "a.safetensors", "--as", "text-encoder"]);
+    // Words behind those of the vocabulary, and layers that predict further words.
+    let mut more = other("vocab_size", 60);
+    more["num_hidden_layers"] = 0.into();
+    more["num_nextn_predict_layers"] = 1.into();
+    model_of(&more).done(&["convert", "in"]);
+}
+
+#[test]
 fn a_single_file_or_comfyui_by_name_is_for_comfyui() {
     let folder = model();
     folder.done(&["convert", "in", "-o", "a.safetensors", "--as", "text-encoder"]);

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use roundwise_layout::layer_of_weight;
 use roundwise_tensor_file::{Checkpoint, Remark, TensorHeader};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Shapes};
 use crate::source::adapter::changed_layer;
+use crate::source::model_config::{MODEL_CONFIG, ServedModel};
+use crate::source::model_sizes::differing_size;
 
 /// Why a file is not a model as programs look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +41,11 @@ pub(crate) enum Incomplete {
     Unmerged {
         /// The first layer with a change.
         layer: String,
+    },
+    /// The configuration in the folder of a model cannot be read, or is of another model.
+    Configuration {
+        /// What is wrong with it.
+        problem: String,
     },
 }
 
@@ -78,6 +86,7 @@ impl Incomplete {
         file: &Checkpoint,
         shapes: &Shapes<'_>,
         detected: &Detected,
+        served: Option<&ServedModel>,
     ) -> Option<Self> {
         if let Some(layer) = unmerged_layer(file) {
             return Some(Self::Unmerged { layer });
@@ -91,6 +100,9 @@ impl Incomplete {
             && let Ok(PartNumber { part: number, of }) = serde_json::from_str(text)
         {
             return Some(Self::Part { number, of });
+        }
+        if let Some(problem) = problem_of_configuration(file, shapes, served) {
+            return Some(Self::Configuration { problem });
         }
         if detected.main.is_unknown() {
             let segments = models_behind_segments(shapes);
@@ -147,6 +159,9 @@ impl Incomplete {
                 "`{layer}` has its weight and the change of an adapter beside it, which programs that look \
                  for the weight leave out"
             ),
+            Self::Configuration { problem } => format!(
+                "programs learn from `{MODEL_CONFIG}` what a folder holds, and the one in this folder {problem}"
+            ),
         }
     }
 
@@ -158,6 +173,9 @@ impl Incomplete {
                 "merge it first (PEFT: `model = model.merge_and_unload()`, then save it again)"
             }
             Self::Slice => "put the shares together with the program that wrote them",
+            Self::Configuration { .. } => {
+                "fetch the model's own, or name the weight file for a program that opens it alone"
+            }
             Self::Several { .. } => "save each of them to a file of its own",
             Self::Parts { .. } => {
                 "have the program that trained it fold the parts into one weight \
@@ -165,6 +183,25 @@ impl Incomplete {
             }
         }
     }
+}
+
+/// Returns what is wrong with the configuration in the folder of a model, if something is. Programs that open a weight
+/// file by itself read nothing beside it.
+fn problem_of_configuration(
+    file: &Checkpoint,
+    shapes: &Shapes<'_>,
+    served: Option<&ServedModel>,
+) -> Option<String> {
+    if file.is_lone_file() {
+        return None;
+    }
+    if let Some(served) = served {
+        let differing = differing_size(&served.config, shapes)?;
+        return Some(format!("is of another model: {differing}"));
+    }
+    let text = file.text_beside(MODEL_CONFIG)?;
+    let error = serde_json::from_str::<serde_json::Map<String, Value>>(&text).err()?;
+    Some(format!("is no JSON object ({error})"))
 }
 
 /// Returns the first layer that has its weight and an adapter's change of it in one file, where most of

@@ -9,6 +9,7 @@ pub(crate) mod incomplete;
 pub(crate) mod layer_inputs;
 pub(crate) mod load;
 pub(crate) mod model_config;
+mod model_sizes;
 pub(crate) mod numbers;
 pub(crate) mod source;
 pub(crate) mod subject;

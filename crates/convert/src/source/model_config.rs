@@ -35,6 +35,8 @@ pub(crate) struct ServedModel {
     pub(crate) has_single_experts: bool,
     /// The layout of the codes that it speaks of.
     pub(crate) codes: Option<Layout>,
+    /// All that it says.
+    pub(crate) config: Value,
 }
 
 impl ServedModel {
@@ -49,6 +51,7 @@ impl ServedModel {
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
             codes: told_layout(&config),
+            config,
         })
     }
 }

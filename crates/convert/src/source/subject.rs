@@ -75,7 +75,7 @@ impl Subject {
         // Scales of a bank in codes may look like a bank of plain numbers.
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
         let expert_banks = ExpertBanks::among(plain, file, &detected);
-        let incomplete = Incomplete::find(file, &shapes, &detected);
+        let incomplete = Incomplete::find(file, &shapes, &detected, served.as_ref());
         let detected = match incomplete {
             Some(Incomplete::Unmerged { .. }) if insisted.is_none() => unmerged(detected),
             _ => detected,

@@ -94,7 +94,7 @@ impl StoredLayers {
         }
         // 3. What is wrong, once it is known which layers there are.
         found.add_foreign(foreign);
-        found.refuse_lost_scales(file);
+        found.refuse_lost_scales(&described);
         found.refuse_unknown_companions(&described);
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
@@ -104,23 +104,27 @@ impl StoredLayers {
     }
 
     /// Refuses codes that would count as numbers, where the file has a scale under an unknown name that
-    /// may be theirs.
-    fn refuse_lost_scales(&mut self, file: &Checkpoint) {
+    /// may be theirs, or its configuration says that there is one.
+    fn refuse_lost_scales(&mut self, file: &ForeignFile<'_>) {
         let plain = || self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
         let in_header = header_scales(file, &plain().map(|layer| layer.layer.as_str()).collect());
+        let method = file.text("quant_method");
         let lost = plain().filter_map(|layer| {
             let codes = layer.scheme.grid().name();
             let name = layer.layer.as_str();
-            let problem = match (lost_scale(file, name), in_header.get(name)) {
-                (Some(scale), _) => format!(
-                    "its weight is {codes} without a scale, and `{scale}` may be one under a name that is not known"
+            let evidence = match (lost_scale(file, name), in_header.get(name), &method) {
+                (Some(scale), _, _) => {
+                    format!("`{scale}` may be one under a name that is not known")
+                }
+                (None, Some(entry), _) => {
+                    format!("header entry `{entry}` may hold one, where no program looks for it")
+                }
+                (None, None, Some(method)) => format!(
+                    "the configuration beside the file says `quant_method: {method}`, whose codes have scales"
                 ),
-                (None, Some(entry)) => format!(
-                    "its weight is {codes} without a scale, and header entry `{entry}` may hold one, where no \
-                     program looks for it"
-                ),
-                (None, None) => return None,
+                (None, None, None) => return None,
             };
+            let problem = format!("its weight is {codes} without a scale, and {evidence}");
             Some(Defect::new(&layer.layer, problem, breaks::UNSCALED))
         });
         let lost: Vec<Defect> = lost.collect();

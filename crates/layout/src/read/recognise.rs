@@ -166,19 +166,13 @@ fn refuse_other_codes(
 }
 
 /// Tells whether weights of a dtype can only be codes: whole numbers, and floating-point numbers that
-/// are scaled wherever they stand. Whole numbers of 64 bits are indices, which no program packs codes
-/// into.
+/// are scaled wherever they stand. I64 are indices, as torch makes them, which no program packs codes into.
 fn is_no_number(dtype: Dtype) -> bool {
     match dtype {
-        Dtype::F64
-        | Dtype::F32
-        | Dtype::F16
-        | Dtype::BF16
-        | Dtype::C64
-        | Dtype::Bool
+        Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::C64 | Dtype::I64 => false,
+        Dtype::Bool
         | Dtype::U64
-        | Dtype::I64 => false,
-        Dtype::U32
+        | Dtype::U32
         | Dtype::I32
         | Dtype::U16
         | Dtype::I16

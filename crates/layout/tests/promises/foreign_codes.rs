@@ -368,6 +368,29 @@ fn codes_of_a_rotated_model_are_refused() {
 }
 
 #[test]
+fn codes_that_the_configuration_gives_scales_are_no_weights_without_one() {
+    let layer = |name: &str| Tensor::new(name, "F8_E4M3", &[2, 2], vec![0x38; 4]);
+    let scale = Tensor::new("a.weight_scale", "F32", &[], f32_bytes(&[2.0]));
+    let bytes = safetensors_with_metadata(&[layer("a.weight"), scale, layer("b.weight")], &[]);
+    let told = r#"{"quantization_config": {"quant_method": "fp8"}}"#;
+    let opened = open_beside(&bytes, Some(told));
+    assert_eq!(opened.stored.layers.keys().collect::<Vec<_>>(), ["a"]);
+    let [defect] = opened.stored.defects.as_slice() else { panic!("one layer has no scale") };
+    assert_eq!(
+        (defect.layer.as_str(), defect.problem.as_str()),
+        (
+            "b",
+            "its weight is e4m3 without a scale, and the configuration beside the file says `quant_method: fp8`, \
+             whose codes have scales"
+        )
+    );
+    for silent in [None, Some(r#"{"model_type": "llama"}"#)] {
+        let opened = open_beside(&bytes, silent);
+        assert_eq!(opened.stored.layers["b"].spelling, Spelling::Plain);
+    }
+}
+
+#[test]
 fn codes_with_zero_points_need_them() {
     let fixture = Fixture::read("compressed_tensors").without("asym.weight_zero_point");
     let file = safetensors_with_metadata(&fixture.tensors, &[]);

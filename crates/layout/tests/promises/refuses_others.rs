@@ -239,7 +239,16 @@ fn scales_of_the_wrong_kind() {
 
 #[test]
 fn whole_numbers_are_no_weights() {
-    let integers = [("U8", 1), ("I16", 2), ("U16", 2), ("I32", 4), ("U32", 4), ("F8_E4M3FNUZ", 1)];
+    let integers = [
+        ("BOOL", 1),
+        ("U8", 1),
+        ("I16", 2),
+        ("U16", 2),
+        ("I32", 4),
+        ("U32", 4),
+        ("U64", 8),
+        ("F8_E4M3FNUZ", 1),
+    ];
     test_each(integers, |&(dtype, width)| {
         let integers = |name: &str, shape: &[usize]| {
             Tensor::new(name, dtype, shape, vec![1; shape.iter().product::<usize>() * width])

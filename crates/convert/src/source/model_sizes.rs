@@ -1,0 +1,68 @@
+//! Sizes that the configuration of a language model gives, held against the tensors beside it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::model::Shapes;
+
+/// Where the configuration of a model with several parts describes the one that writes text.
+const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
+
+/// End of the name of the table of words: a matrix of words × hidden size.
+const EMBEDDING: &str = "embed_tokens.weight";
+
+/// Key of the width of a table of words that is projected into the model's.
+const NARROW: &str = "word_embed_proj_dim";
+
+/// Key of the number of layers.
+const LAYERS: &str = "num_hidden_layers";
+
+/// Parts of the names of settings that count layers which predict further words, and which come after the others.
+const FURTHER_LAYERS: [&str; 2] = ["nextn", "mtp"];
+
+/// Returns where a configuration and the tensors beside it differ, so that programs would fail, or build another
+/// model; `None` where they do not, or where the names say nothing of it.
+pub(crate) fn differing_size(config: &Value, shapes: &Shapes<'_>) -> Option<String> {
+    let inner = TEXT_CONFIGS.iter().find_map(|key| config.get(key));
+    let size = |key: &str| inner.and_then(|it| it.get(key)).or_else(|| config.get(key))?.as_u64();
+    let embedding = shapes.names().find(|name| name.ends_with(EMBEDDING))?;
+    let start = embedding.strip_suffix(EMBEDDING).unwrap_or_default();
+    let first_gate = format!("{start}layers.0.mlp.gate_proj.weight");
+    let matrix = |name: &str| <[u64; 2]>::try_from(shapes.shape(name)?).ok();
+    let [words, width] = matrix(embedding)?;
+    let differs = |key: &str, name: &str, said: u64, [rows, cols]: [u64; 2]| {
+        format!("`{key}` is {said}, and `{name}` is {rows} × {cols}")
+    };
+    // Some models have words of their own behind those of the vocabulary.
+    if let Some(said) = size("vocab_size").filter(|said| words < *said) {
+        return Some(differs("vocab_size", embedding, said, [words, width]));
+    }
+    // A table may be narrower than the model that it is projected into.
+    let width_key = if size(NARROW).is_some() { NARROW } else { "hidden_size" };
+    if let Some(said) = size(width_key).filter(|said| *said != width) {
+        return Some(differs(width_key, embedding, said, [words, width]));
+    }
+    if let (Some(said), Some(gate)) = (size("intermediate_size"), matrix(&first_gate))
+        && said != gate[0]
+    {
+        return Some(differs("intermediate_size", &first_gate, said, gate));
+    }
+    let said = size(LAYERS)?;
+    let found = layer_count(shapes, &format!("{start}layers."));
+    let has_further = [Some(config), inner].into_iter().flatten().any(counts_further_layers);
+    let is_told = found == said || found == 0 || (found > said && has_further);
+    (!is_told).then(|| format!("`{LAYERS}` is {said}, and the file has {found}"))
+}
+
+/// Returns how many layers have tensors, by the numbers behind `start`.
+fn layer_count(shapes: &Shapes<'_>, start: &str) -> u64 {
+    let number = |name: &str| name[start.len()..].split('.').next()?.parse::<u64>().ok();
+    let numbers: BTreeSet<u64> = shapes.starting_with(start).filter_map(number).collect();
+    numbers.len() as u64
+}
+
+fn counts_further_layers(config: &Value) -> bool {
+    let mut keys = config.as_object().into_iter().flat_map(|settings| settings.keys());
+    keys.any(|key| FURTHER_LAYERS.iter().any(|part| key.contains(part)))
+}
