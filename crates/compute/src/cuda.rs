@@ -1,54 +1,46 @@
 use std::panic::catch_unwind;
 use std::path::Path;
 
+use burn_cuda::CudaDevice;
 use cudarc::driver::CudaContext;
 use cudarc::nvrtc::compile_ptx;
 
-use crate::device_matrix::Held;
-use crate::{ComputeError, Device, DeviceMatrix, Matrix, place};
+use crate::backend::Handle;
+use crate::engine::Gpu;
+use crate::{ComputeError, Device};
 
-/// Checks that the CUDA device of this index can be used.
+/// Checks that the driver, the device of this index and the run-time compiler are there.
 ///
 /// burn's CUDA backend answers a missing driver, compiler or header with panics on threads of its
 /// own, so each is asked for first. What a question itself panics about (cudarc has no safe one for
 /// "can libcuda be loaded") is caught, and its message is printed by the panic hook all the same;
 /// the look at the kernel driver keeps machines without CUDA from getting that far.
-pub(crate) fn probe(index: usize) -> Result<(), ComputeError> {
+pub(crate) fn find(index: usize) -> Result<Gpu, ComputeError> {
     let device = Device::Cuda(index);
     // 1. The kernel driver, without which all below would end in a panic.
     if !has_kernel_driver() {
-        return Err(ComputeError::NoCudaDriver { device });
+        return Err(ComputeError::NoDriver { device });
     }
     // 2. libcuda and its devices.
     let found = match catch_unwind(CudaContext::device_count) {
         Ok(Ok(count)) => usize::try_from(count).unwrap_or(0),
         Ok(Err(error)) => {
-            return Err(ComputeError::CudaUnusable { device, reason: error.to_string() });
+            return Err(ComputeError::Unusable { device, reason: error.to_string() });
         }
-        Err(_no_library) => return Err(ComputeError::NoCudaDriver { device }),
+        Err(_no_library) => return Err(ComputeError::NoDriver { device }),
     };
     if index >= found {
-        return Err(ComputeError::NoSuchCudaDevice { device, found });
+        return Err(ComputeError::NoSuchDevice { device, found });
     }
     // 3. The run-time compiler.
     match catch_unwind(|| compile_ptx("extern \"C\" __global__ void nothing() {}")) {
-        Ok(Ok(_ptx)) => {}
-        Ok(Err(error)) => {
-            return Err(ComputeError::CudaUnusable { device, reason: format!("{error:?}") });
-        }
-        Err(_no_library) => {
-            return Err(ComputeError::CudaToolkitIncomplete { device, missing: "libnvrtc" });
-        }
-    }
-    // 4. Its headers, which only a kernel of burn's asks for.
-    match catch_unwind(|| multiply_once(index)) {
-        Ok(6.0) => Ok(()),
-        Ok(other) => {
-            Err(ComputeError::CudaUnusable { device, reason: format!("2 · 3 gave {other}") })
-        }
-        Err(_panic) => {
-            Err(ComputeError::CudaToolkitIncomplete { device, missing: "include/cuda_runtime.h" })
-        }
+        Ok(Ok(_ptx)) => Ok(Gpu {
+            handle: Handle::Cuda(CudaDevice::new(index)),
+            name: device.to_string(),
+            is_discrete: true,
+        }),
+        Ok(Err(error)) => Err(ComputeError::Unusable { device, reason: format!("{error:?}") }),
+        Err(_no_library) => Err(ComputeError::CudaToolkitIncomplete { device, missing: "libnvrtc" }),
     }
 }
 
@@ -62,13 +54,4 @@ fn has_kernel_driver() -> bool {
         "C:\\Windows\\System32\\nvcuda.dll",
     ];
     TRACES.iter().any(|trace| Path::new(trace).exists())
-}
-
-fn multiply_once(index: usize) -> f32 {
-    let device = burn_cuda::CudaDevice::new(index);
-    let of = |value| {
-        let matrix = Matrix::from_fn(1, 1, |_, _| value);
-        DeviceMatrix::of(Held::Cuda(place::upload::<burn_cuda::Cuda>(matrix, &device)))
-    };
-    of(2.0).multiply(&of(3.0)).download().at(0, 0)
 }

@@ -1,9 +1,8 @@
 use std::ops::Range;
+use std::sync::Arc;
 
-use burn_flex::Flex;
-use burn_ndarray::NdArray;
-use burn_tensor::Tensor;
-
+use crate::backend::{Held, map, map_list, on, on_list, with_backends};
+use crate::traffic::TrafficCounter;
 use crate::{Matrix, place};
 
 /// A matrix on a device: `[rows, cols]`, `f32`.
@@ -17,61 +16,26 @@ use crate::{Matrix, place};
 #[derive(Debug, Clone)]
 pub struct DeviceMatrix {
     held: Held,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum Held {
-    Flex(Tensor<Flex, 2>),
-    NdArray(Tensor<NdArray, 2>),
-    #[cfg(feature = "cuda")]
-    Cuda(Tensor<burn_cuda::Cuda, 2>),
-}
-
-/// Evaluates an expression on the tensor of any backend.
-macro_rules! on {
-    ($held:expr, $tensor:ident => $result:expr) => {
-        match $held {
-            Held::Flex($tensor) => $result,
-            Held::NdArray($tensor) => $result,
-            #[cfg(feature = "cuda")]
-            Held::Cuda($tensor) => $result,
-        }
-    };
-}
-
-/// Evaluates an expression that gives a tensor on one, two or three tensors of any one backend.
-macro_rules! map {
-    ($held:expr, $tensor:ident => $result:expr) => {
-        DeviceMatrix::of(match $held {
-            Held::Flex($tensor) => Held::Flex($result),
-            Held::NdArray($tensor) => Held::NdArray($result),
-            #[cfg(feature = "cuda")]
-            Held::Cuda($tensor) => Held::Cuda($result),
-        })
-    };
-    ($left:expr, $right:expr, $a:ident, $b:ident => $result:expr) => {
-        DeviceMatrix::of(match ($left, $right) {
-            (Held::Flex($a), Held::Flex($b)) => Held::Flex($result),
-            (Held::NdArray($a), Held::NdArray($b)) => Held::NdArray($result),
-            #[cfg(feature = "cuda")]
-            (Held::Cuda($a), Held::Cuda($b)) => Held::Cuda($result),
-            _ => panic!("two matrices on different devices"),
-        })
-    };
-    ($sum:expr, $left:expr, $right:expr, $s:ident, $a:ident, $b:ident => $result:expr) => {
-        DeviceMatrix::of(match ($sum, $left, $right) {
-            (Held::Flex($s), Held::Flex($a), Held::Flex($b)) => Held::Flex($result),
-            (Held::NdArray($s), Held::NdArray($a), Held::NdArray($b)) => Held::NdArray($result),
-            #[cfg(feature = "cuda")]
-            (Held::Cuda($s), Held::Cuda($a), Held::Cuda($b)) => Held::Cuda($result),
-            _ => panic!("three matrices on different devices"),
-        })
-    };
+    traffic: Arc<TrafficCounter>,
 }
 
 impl DeviceMatrix {
-    pub(crate) fn of(held: Held) -> Self {
-        Self { held }
+    pub(crate) fn of(held: Held, traffic: Arc<TrafficCounter>) -> Self {
+        Self { held, traffic }
+    }
+
+    /// Returns a matrix of the same engine.
+    fn beside(&self, held: Held) -> Self {
+        Self { held, traffic: Arc::clone(&self.traffic) }
+    }
+
+    /// Returns the matrix with its tensor replaced.
+    fn with(self, change: impl FnOnce(Held) -> Held) -> Self {
+        Self { held: change(self.held), traffic: self.traffic }
+    }
+
+    fn count_download(&self) {
+        self.traffic.downloaded(self.rows() * self.cols());
     }
 
     /// Returns the number of rows.
@@ -89,6 +53,7 @@ impl DeviceMatrix {
     /// Moves the matrix to the host.
     #[must_use]
     pub fn download(self) -> Matrix {
+        self.count_download();
         let (rows, cols) = (self.rows(), self.cols());
         let values = on!(self.held, tensor => place::values(tensor));
         Matrix::new(rows, cols, values).expect("a tensor has as many values as its shape")
@@ -98,7 +63,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone(), None))
+        self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone(), None)))
     }
 
     /// Computes `self · right` in the memory of a matrix that is no longer needed.
@@ -108,9 +73,9 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        map!(memory.held, &self.held, &right.held, memory, a, b => {
+        self.beside(map!(memory.held, &self.held, &right.held, memory, a, b => {
             place::Operations::product(a.clone(), b.clone(), Some(memory))
-        })
+        }))
     }
 
     /// Computes `self · rightᵀ` in the memory of a matrix that is no longer needed.
@@ -120,29 +85,29 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply_transposed_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        map!(memory.held, &self.held, &right.held, memory, a, b => {
+        self.beside(map!(memory.held, &self.held, &right.held, memory, a, b => {
             place::Operations::product(a.clone(), b.clone().transpose(), Some(memory))
-        })
+        }))
     }
 
     /// Computes `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
         assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Operations::product(a.clone().transpose(), b.clone(), None))
+        self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone().transpose(), b.clone(), None)))
     }
 
     /// Computes `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone().transpose(), None))
+        self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone().transpose(), None)))
     }
 
     /// Computes `self · selfᵀ`, `[k, k]`. On a CPU this is half the work of a product.
     #[must_use]
     pub fn gram(&self) -> Self {
-        map!(&self.held, a => place::Operations::gram(a))
+        self.beside(map!(&self.held, a => place::Operations::gram(a)))
     }
 
     /// Computes `lower · self`: `[k, k] · [k, n] → [k, n]`.
@@ -152,7 +117,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiplied_by_lower(self, lower: &Self) -> Self {
         assert_eq!([self.rows(); 2], [lower.rows(), lower.cols()], "a triangular factor's sides");
-        map!(&lower.held, self.held, a, b => place::Operations::multiply_lower(a, b))
+        self.with(|held| map!(&lower.held, held, a, b => place::Operations::multiply_lower(a, b)))
     }
 
     /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`.
@@ -163,14 +128,14 @@ impl DeviceMatrix {
         assert!(first + left.cols() <= self.rows(), "rows of a sum");
         assert_eq!(self.cols(), right.cols(), "columns of a sum");
         let sum = self.take();
-        *self = map!(sum, &left.held, &right.held, sum, a, b => {
+        self.held = map!(sum, &left.held, &right.held, sum, a, b => {
             place::Operations::add_product(sum, first, a.clone().transpose(), b.clone())
         });
     }
 
     /// Sets every value to 0, in place on a CPU when nothing else holds the matrix.
     pub fn clear(&mut self) {
-        *self = map!(self.take(), a => place::cleared(a));
+        self.held = map!(self.take(), a => place::cleared(a));
     }
 
     /// Takes the tensor out and leaves an empty one: values are changed in place only where nothing
@@ -185,45 +150,49 @@ impl DeviceMatrix {
     #[must_use]
     pub fn add_scaled(self, factor: f32, other: &Self) -> Self {
         assert_eq!((self.rows(), self.cols()), (other.rows(), other.cols()), "shapes of a sum");
-        map!(self.held, &other.held, a, b => place::add_scaled(a, factor, b))
+        self.with(|held| map!(held, &other.held, a, b => place::add_scaled(a, factor, b)))
     }
 
     /// Computes `factor · self`.
     #[must_use]
     pub fn scale(self, factor: f32) -> Self {
-        map!(self.held, a => place::scale(a, factor))
+        self.with(|held| map!(held, a => place::scale(a, factor)))
     }
 
     /// Computes `‖self‖²_F`, summed in `f64` on a CPU.
     #[must_use]
     pub fn squared_norm(&self) -> f64 {
+        self.traffic.downloaded(1);
         on!(&self.held, tensor => place::squared_norm(tensor))
     }
 
     /// Returns some columns, as a view where the backend has views.
     #[must_use]
     pub fn column_block(&self, cols: Range<usize>) -> Self {
-        map!(&self.held, a => place::narrowed(a, 1, cols))
+        self.beside(map!(&self.held, a => place::narrowed(a, 1, cols)))
     }
 
     /// Returns some rows, as a view where the backend has views.
     #[must_use]
     pub fn row_block(&self, rows: Range<usize>) -> Self {
-        map!(&self.held, a => place::narrowed(a, 0, rows))
+        self.beside(map!(&self.held, a => place::narrowed(a, 0, rows)))
     }
 
     /// Passes the values to `reader`, row after row. Copies nothing on
     /// [`Device::Cpu`](crate::Device::Cpu).
     pub fn read<R>(&self, reader: impl FnOnce(&[f32]) -> R) -> R {
+        self.count_download();
         on!(&self.held, tensor => place::Operations::read(tensor, reader))
     }
 
     /// Lets `change` work on the values, row after row, in place.
     ///
-    /// Copies nothing on a CPU when nothing else holds the matrix; on CUDA the values travel to the
-    /// host and back.
+    /// Copies nothing on a CPU when nothing else holds the matrix; those of a GPU travel to the host
+    /// and back.
     #[must_use]
     pub fn changed(self, change: impl FnOnce(&mut [f32])) -> Self {
-        map!(self.held, tensor => place::changed(tensor, change))
+        self.count_download();
+        self.traffic.uploaded(self.rows() * self.cols());
+        self.with(|held| map!(held, tensor => place::changed(tensor, change)))
     }
 }

@@ -2,9 +2,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{ComputeError, Device, Engine};
+use crate::{Choice, ComputeError, Device, Engine};
 
-/// One device, or several CUDA devices of one machine that share the work: `cuda:0,cuda:1`.
+/// One device, or several GPUs of one machine and one library that share the work: `cuda:0,cuda:1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Devices(Vec<Device>);
 
@@ -49,8 +49,10 @@ impl FromStr for Devices {
     fn from_str(text: &str) -> Result<Self, ComputeError> {
         let devices = text.split(',').map(str::parse).collect::<Result<Vec<Device>, _>>()?;
         let wrong = |problem| ComputeError::DeviceList { found: text.to_owned(), problem };
-        if devices.len() > 1 && !devices.iter().all(|device| matches!(device, Device::Cuda(_))) {
-            return Err(wrong("only CUDA devices share the work"));
+        let is_like_first =
+            |device: &Device| device.is_gpu() && device.backend() == devices[0].backend();
+        if devices.len() > 1 && !devices.iter().all(is_like_first) {
+            return Err(wrong("only GPUs of one kind share the work"));
         }
         match (1..devices.len()).any(|at| devices[..at].contains(&devices[at])) {
             true => Err(wrong("a device is named twice")),
@@ -85,7 +87,13 @@ impl Engines {
         Devices(self.engines.iter().map(Engine::device).collect())
     }
 
-    /// Returns the backend that computes: `cpu`, `ndarray` or `cuda`.
+    /// Returns why it is this device, where [`Device::Auto`] was asked for.
+    #[must_use]
+    pub fn choice(&self) -> Option<&Choice> {
+        self.engines[0].choice()
+    }
+
+    /// Returns the backend that computes: `cpu`, `ndarray`, `cuda`, `vulkan` or `metal`.
     #[must_use]
     pub fn backend(&self) -> &'static str {
         self.engines[0].device().backend()
@@ -94,7 +102,7 @@ impl Engines {
     /// Returns whether equal matrices give equal bits in every run.
     #[must_use]
     pub fn is_reproducible(&self) -> bool {
-        !self.engines.iter().any(|engine| matches!(engine.device(), Device::Cuda(_)))
+        !self.engines.iter().any(|engine| engine.device().is_gpu())
     }
 
     /// Lends the engine that works on the fewest matrices; of several such, the first.

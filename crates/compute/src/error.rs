@@ -18,21 +18,31 @@ pub enum ComputeError {
         /// The rule that it breaks.
         problem: &'static str,
     },
-    /// The build has no CUDA.
-    #[error("{device}: this build has no CUDA; build it with feature `cuda`")]
-    CudaNotBuilt {
+    /// The build cannot use devices of this kind.
+    #[error(
+        "{device}: this build has no {}; build it with feature `{}`",
+        library(*.device),
+        device.backend()
+    )]
+    NotBuilt {
         /// The device that was asked for.
         device: Device,
     },
-    /// The machine has no CUDA driver.
-    #[error("{device}: no CUDA driver was found (libcuda); install the NVIDIA driver or use cpu")]
-    NoCudaDriver {
+    /// Devices of this kind are of another operating system.
+    #[error("{device}: {} is not used on this system; use {}", library(*.device), instead(*.device))]
+    WrongSystem {
+        /// The device that was asked for.
+        device: Device,
+    },
+    /// The machine has no driver, or nothing that loads it.
+    #[error("{device}: no {} driver was found{}", library(*.device), way_to_a_driver(*.device))]
+    NoDriver {
         /// The device that was asked for.
         device: Device,
     },
     /// The driver has no device of that index.
-    #[error("{device}: the CUDA driver has {found} device(s), counted from 0")]
-    NoSuchCudaDevice {
+    #[error("{device}: the {} driver has {found} device(s), counted from 0", library(*.device))]
+    NoSuchDevice {
         /// The device that was asked for.
         device: Device,
         /// Number of devices.
@@ -49,9 +59,9 @@ pub enum ComputeError {
         /// The missing piece.
         missing: &'static str,
     },
-    /// The driver answered, but the first product failed.
-    #[error("{device}: the CUDA device was found but cannot be used: {reason}")]
-    CudaUnusable {
+    /// The driver answered, but a computation failed.
+    #[error("{device}: the device was found but cannot be used: {reason}")]
+    Unusable {
         /// The device that was asked for.
         device: Device,
         /// The message of the driver or the backend.
@@ -91,4 +101,34 @@ pub enum ComputeError {
         /// Its columns.
         cols: usize,
     },
+}
+
+/// Returns the library that computes on a GPU, as people call it.
+fn library(device: Device) -> &'static str {
+    match device {
+        Device::Auto | Device::Cpu | Device::NdArray => "CPU",
+        Device::Cuda(_) => "CUDA",
+        Device::Vulkan(_) => "Vulkan",
+        Device::Metal(_) => "Metal",
+    }
+}
+
+/// Returns what stands for the device on the system that this is built for.
+fn instead(device: Device) -> &'static str {
+    match device {
+        Device::Vulkan(_) => "metal or cpu",
+        Device::Metal(_) => "vulkan, cuda or cpu",
+        Device::Auto | Device::Cpu | Device::NdArray | Device::Cuda(_) => "cpu",
+    }
+}
+
+fn way_to_a_driver(device: Device) -> &'static str {
+    match device {
+        Device::Cuda(_) => " (libcuda); install the NVIDIA driver or use cpu",
+        Device::Vulkan(_) => {
+            "; install the loader and the driver of the GPU (on Debian libvulkan1 with \
+             mesa-vulkan-drivers, or NVIDIA's driver) or use cpu"
+        }
+        Device::Metal(_) | Device::Auto | Device::Cpu | Device::NdArray => "; use cpu",
+    }
 }

@@ -1,9 +1,10 @@
-//! Matrices on a CPU or a CUDA device: products and leading singular vectors.
+//! Matrices on a CPU or a GPU: products and leading singular vectors.
 //!
 //! The only crate that names burn; no burn type leaves it. A [`Device`] resolves to an [`Engine`];
 //! an engine takes a [`Matrix`] and gives a [`DeviceMatrix`], whose methods multiply. On a CPU
 //! neither direction copies. Everything here gives the same bits for any number of threads, except
-//! on CUDA, where products may run as TF32 (relative error about 1e-3) and vary from run to run.
+//! on GPUs: those of CUDA may multiply as TF32 (relative error about 1e-3), and all may vary from run to
+//! run.
 //!
 //! ```
 //! use roundwise_compute::{Device, Matrix, SvdOptions, truncated_svd};
@@ -19,6 +20,8 @@
 //! # Ok::<(), roundwise_compute::ComputeError>(())
 //! ```
 
+mod backend;
+mod choice;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod device;
@@ -35,7 +38,11 @@ mod orthonormal;
 mod place;
 mod small;
 mod svd;
+mod traffic;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
+pub use choice::{Choice, NoDiscreteGpu};
 pub use device::Device;
 pub use device_matrix::DeviceMatrix;
 pub use devices::{Devices, Engines, Lease};
@@ -46,3 +53,4 @@ pub use gaussian::{Gaussian, random_bits};
 pub use matrix::Matrix;
 pub use orthonormal::orthonormalised;
 pub use svd::{Svd, SvdOptions, truncated_svd};
+pub use traffic::Traffic;

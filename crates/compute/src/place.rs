@@ -2,10 +2,15 @@
 
 use std::ops::Range;
 
-use burn_flex::{Flex, FlexTensor};
-use burn_ndarray::NdArray;
+#[cfg(feature = "cuda")]
+pub(crate) use burn_cuda::Cuda;
+pub(crate) use burn_flex::Flex;
+use burn_flex::FlexTensor;
+pub(crate) use burn_ndarray::NdArray;
 use burn_tensor::backend::Backend;
 use burn_tensor::{Tensor, TensorData, TensorPrimitive};
+#[cfg(feature = "vulkan")]
+pub(crate) use burn_wgpu::Vulkan as Wgpu;
 use faer::{Accum, MatRef};
 
 use crate::{Matrix, elementwise, host_product};
@@ -147,7 +152,13 @@ impl Operations for NdArray {
 }
 
 #[cfg(feature = "cuda")]
-impl Operations for burn_cuda::Cuda {
+impl Operations for Cuda {
+    const IS_HOST: bool = false;
+}
+
+/// Vulkan, and Metal on macOS: burn has one type for both.
+#[cfg(feature = "vulkan")]
+impl Operations for Wgpu {
     const IS_HOST: bool = false;
 }
 

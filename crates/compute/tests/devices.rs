@@ -1,13 +1,15 @@
 //! A device is what was asked for, or an error that says what is missing.
 
-use roundwise_compute::{ComputeError, Device, Devices};
+use roundwise_compute::{Choice, ComputeError, Device, Devices};
 
 #[test]
 fn names_come_back() {
-    for name in ["auto", "cpu", "ndarray", "cuda:0", "cuda:12"] {
+    for name in ["auto", "cpu", "ndarray", "cuda:0", "cuda:12", "vulkan:0", "vulkan:3", "metal:0"] {
         assert_eq!(name.parse::<Device>().unwrap().to_string(), name);
     }
     assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+    assert_eq!("vulkan".parse(), Ok(Device::Vulkan(0)));
+    assert_eq!("metal".parse(), Ok(Device::Metal(0)));
 }
 
 #[test]
@@ -22,6 +24,11 @@ fn other_names_are_refused() {
         "cuda: 1",
         "cuda:x",
         "cuda:99999999999999999999999",
+        "cuda:0:0",
+        "vulkan:",
+        "vulkan:-1",
+        "cpu:0",
+        "auto:1",
     ] {
         let error = name.parse::<Device>().unwrap_err();
         assert_eq!(error, ComputeError::UnknownDevice { found: name.to_owned() });
@@ -30,14 +37,18 @@ fn other_names_are_refused() {
 }
 
 #[test]
-fn several_devices_are_cuda_devices_each_named_once() {
+fn several_devices_are_gpus_of_one_kind_each_named_once() {
     let devices: Devices = "cuda:0,cuda:1".parse().unwrap();
     assert_eq!(devices.named(), [Device::Cuda(0), Device::Cuda(1)]);
     assert_eq!(devices.to_string(), "cuda:0,cuda:1");
+    let devices: Devices = "vulkan:1,vulkan".parse().unwrap();
+    assert_eq!(devices.named(), [Device::Vulkan(1), Device::Vulkan(0)]);
     assert_eq!("cpu".parse(), Ok(Devices::from(Device::Cpu)));
     for (found, problem) in [
-        ("cuda:0,cpu", "only CUDA devices"),
-        ("auto,cuda:0", "only CUDA devices"),
+        ("cuda:0,cpu", "only GPUs of one kind"),
+        ("auto,cuda:0", "only GPUs of one kind"),
+        ("cpu,cpu", "only GPUs of one kind"),
+        ("cuda:0,vulkan:0", "only GPUs of one kind"),
         ("cuda,cuda:0", "named twice"),
         ("cuda:0,", "`` is not known"),
         ("", "`` is not known"),
@@ -54,37 +65,84 @@ fn the_cpu_is_always_there() {
 }
 
 #[test]
-fn auto_always_resolves() {
-    assert_ne!(Device::Auto.resolve().unwrap().device(), Device::Auto);
-}
-
-#[cfg(not(feature = "cuda"))]
-#[test]
-fn a_build_without_cuda_says_so() {
-    let error = Device::Cuda(1).resolve().unwrap_err();
-    assert_eq!(error, ComputeError::CudaNotBuilt { device: Device::Cuda(1) });
-    let several: Devices = "cuda:1,cuda:0".parse().unwrap();
-    assert_eq!(several.resolve().unwrap_err(), error);
-    assert_eq!(error.to_string(), "cuda:1: this build has no CUDA; build it with feature `cuda`");
-}
-
-#[cfg(feature = "cuda")]
-#[test]
-fn a_machine_without_a_driver_says_so() {
-    match Device::Cuda(0).resolve() {
-        Err(error @ ComputeError::NoCudaDriver { .. }) => {
-            assert!(error.to_string().contains("no CUDA driver was found"), "{error}");
-            assert_eq!(Device::Auto.resolve().unwrap().device(), Device::Cpu);
-            let several: Devices = "cuda:0,cuda:1".parse().unwrap();
-            assert_eq!(several.resolve().unwrap_err(), error);
+fn auto_always_resolves_and_says_why() {
+    let engine = Device::Auto.resolve().unwrap();
+    assert_ne!(engine.device(), Device::Auto);
+    let choice = engine.choice().unwrap();
+    match (engine.device(), choice) {
+        (Device::Cuda(0), Choice::Cuda) => {}
+        (Device::Vulkan(0) | Device::Metal(0), Choice::DiscreteGpu { .. }) => {}
+        (Device::Cpu, Choice::Cpu { cuda, .. }) => {
+            assert_eq!(Device::Cuda(0).resolve().err().as_ref(), Some(cuda));
         }
-        Err(error) => eprintln!("skipped, another piece is missing: {error}"),
-        Ok(engine) => assert_eq!(engine.device(), Device::Cuda(0)),
+        (device, choice) => panic!("{device}: {choice}"),
+    }
+    assert_eq!(Device::Cpu.resolve().unwrap().choice(), None);
+}
+
+#[test]
+fn a_build_without_a_library_says_so() {
+    for (device, name, is_built) in [
+        (Device::Cuda(1), "CUDA", cfg!(feature = "cuda")),
+        (Device::Vulkan(1), "Vulkan", cfg!(feature = "vulkan")),
+        (Device::Metal(1), "Metal", cfg!(feature = "vulkan")),
+    ] {
+        if is_built {
+            continue;
+        }
+        let error = device.resolve().unwrap_err();
+        assert_eq!(error, ComputeError::NotBuilt { device });
+        let feature = name.to_lowercase();
+        let expected =
+            format!("{device}: this build has no {name}; build it with feature `{feature}`");
+        assert_eq!(error.to_string(), expected);
+        let several: Devices = format!("{device},{feature}:0").parse().unwrap();
+        assert_eq!(several.resolve().unwrap_err(), error);
+    }
+    if !cfg!(any(feature = "cuda", feature = "vulkan")) {
+        let auto = Device::Auto.resolve().unwrap();
+        assert_eq!(auto.choice().unwrap().to_string(), "this build computes on no GPU");
     }
 }
 
-#[cfg(feature = "cuda")]
+/// Where the driver is there, the promise is shown by the GPU's own.
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+#[test]
+fn a_machine_without_a_driver_says_how_to_get_one() {
+    for (device, way_out) in [
+        (Device::Cuda(0), "install the NVIDIA driver"),
+        (Device::Vulkan(0), "mesa-vulkan-drivers"),
+    ] {
+        match device.resolve() {
+            Err(error @ ComputeError::NoDriver { .. }) => {
+                let text = error.to_string();
+                assert!(text.contains("driver was found") && text.contains(way_out), "{text}");
+                assert_ne!(Device::Auto.resolve().unwrap().device(), device);
+                let several: Devices = format!("{device},{}:1", device.to_string().split(':').next().unwrap()).parse().unwrap();
+                assert_eq!(several.resolve().unwrap_err(), error);
+            }
+            Err(error) => eprintln!("not run: {error}"),
+            Ok(engine) => assert_eq!(engine.device(), device),
+        }
+    }
+}
+
 #[test]
 fn an_index_past_the_last_device_is_refused() {
-    assert!(Device::Cuda(4096).resolve().is_err());
+    for device in [Device::Cuda(4096), Device::Vulkan(4096), Device::Metal(4096)] {
+        assert!(device.resolve().is_err());
+    }
+}
+
+#[test]
+fn devices_of_another_system_are_refused_by_name() {
+    let (other, instead) = match cfg!(target_os = "macos") {
+        true => (Device::Vulkan(0), "use metal"),
+        false => (Device::Metal(0), "use vulkan"),
+    };
+    let error = other.resolve().unwrap_err();
+    if cfg!(feature = "vulkan") {
+        assert_eq!(error, ComputeError::WrongSystem { device: other });
+        assert!(error.to_string().contains(instead), "{error}");
+    }
 }

@@ -162,6 +162,9 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
         totals.nearest_layers,
         counted(totals.layers, "weight"),
     );
+    if let Some(choice) = &totals.device_choice {
+        text += &format!("  auto stands for {}: {choice}\n", totals.device);
+    }
     text += &describe_moments(totals);
     if totals.failed_layers > 0 {
         text += &format!(

@@ -13,6 +13,8 @@ mod documents;
 mod edit;
 mod events;
 mod folders;
+#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod gpu;
 mod in_codes;
 mod memory;
 mod methods;

@@ -105,6 +105,8 @@ fn the_summary_tells_what_learning_did() {
     let text = folder.done(&["convert", "m.safetensors", "--method", "principal", "--top-k", "8"]);
     assert!(text.contains("method principal on cpu: objective "), "{text}");
     assert!(text.contains("nearest codes stored for 0 of 2 weights"), "{text}");
+    #[cfg(not(any(feature = "cuda", feature = "vulkan")))]
+    assert!(text.contains("auto stands for cpu: this build computes on no GPU"), "{text}");
     assert!(folder.names().contains(&"m_learned_fp8_tensor.safetensors".to_owned()));
 }
 
@@ -131,7 +133,7 @@ fn a_device_that_is_not_there_is_named() {
     for devices in ["cuda", "cuda:0,cuda:1"] {
         folder.refused(&[&learned[..], &[devices]].concat(), 1, &["cuda:0", "feature `cuda`"]);
     }
-    folder.refused(&[&learned[..], &["cuda:0,cpu"]].concat(), 2, &["only CUDA devices"]);
+    folder.refused(&[&learned[..], &["cuda:0,cpu"]].concat(), 2, &["only GPUs of one kind"]);
     for devices in ["ndarray", "cuda:0,cuda:1"] {
         let nearest = ["convert", "m.safetensors", "--device", devices];
         folder.refused(&nearest, 2, &["--device", "`nearest`"]);

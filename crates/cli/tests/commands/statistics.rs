@@ -11,8 +11,8 @@ use roundwise_testkit::files::{Tensor, f32_bytes, safetensors};
 use roundwise_testkit::weights::gaussian;
 use serde_json::Value;
 
-const IN: &str = "blocks.0.ff.in";
-const OUT: &str = "blocks.0.ff.out";
+pub(crate) const IN: &str = "blocks.0.ff.in";
+pub(crate) const OUT: &str = "blocks.0.ff.out";
 const BIAS: &str = "blocks.0.ff.in.bias";
 
 fn tensor(name: &str, shape: &[usize], seed: u64) -> Tensor {
@@ -92,7 +92,7 @@ fn write_mixed(path: &Path) {
 }
 
 /// The model; statistics of both layers, of one, and of another model.
-fn folder() -> Folder {
+pub(crate) fn folder() -> Folder {
     let folder = Folder::with("m.safetensors", &model());
     let (first, second) = (shape(IN, [96, 64]), shape(OUT, [64, 96]));
     write(&folder.path("both.stats.safetensors"), &[first.clone(), second.clone()]);
@@ -101,13 +101,13 @@ fn folder() -> Folder {
     folder
 }
 
-fn layer<'a>(report: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn layer<'a>(report: &'a Value, name: &str) -> &'a Value {
     // Reports have every tensor, other answers have layers alone.
     let list = report.get("tensors").or(report.get("layers")).unwrap().as_array().unwrap();
     list.iter().find(|layer| layer["name"] == name).unwrap()
 }
 
-fn number(value: &Value) -> f64 {
+pub(crate) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 

@@ -14,6 +14,9 @@ pub struct RoundingTotals {
     pub method: String,
     /// Where it was computed.
     pub device: String,
+    /// Why it was computed there, where `auto` was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_choice: Option<String>,
     /// Whether the same input gives the same bytes on this device.
     pub is_reproducible: bool,
     /// Weights that it was asked for.
@@ -76,6 +79,7 @@ impl RoundingTotals {
             moments: moments.into_iter().map(count).collect(),
             method: method.to_owned(),
             device: engines.devices().to_string(),
+            device_choice: engines.choice().map(ToString::to_string),
             is_reproducible: engines.is_reproducible(),
             layers: roundings().count(),
             nearest_layers: nearest().count(),

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roundwise_compute::{ComputeError, Device, Engine};
+use roundwise_compute::{ComputeError, Engine};
 use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
     squared_output_errors,
@@ -154,19 +154,19 @@ fn needs_inputs(options: &Options) -> bool {
     matches!(options.objective, Objective::Activations { .. })
 }
 
-/// Runs a search. The CUDA backend answers an allocation that fails with a panic: that ends the
-/// search of this weight, not the conversion. A panic on the CPU is a bug of ours and goes on.
+/// Runs a search. Backends of GPUs answer an allocation that fails with a panic: that ends the search
+/// of this weight, not the conversion. A panic on the CPU is a bug of ours and goes on.
 fn on_device(
     engine: &Engine,
     search: impl FnOnce() -> Result<Rounded, RoundingError>,
 ) -> Result<Rounded, RoundingError> {
     let device = engine.device();
-    if !matches!(device, Device::Cuda(_)) {
+    if !device.is_gpu() {
         return search();
     }
     catch_unwind(AssertUnwindSafe(search)).unwrap_or_else(|_| {
         let reason = "it ran out of memory, or an operation on it failed".to_owned();
-        Err(ComputeError::CudaUnusable { device, reason }.into())
+        Err(ComputeError::Unusable { device, reason }.into())
     })
 }
 
