@@ -1,5 +1,6 @@
 mod budget;
 mod convert;
+mod devices;
 mod diffusion;
 mod encode;
 mod layouts;
@@ -11,6 +12,7 @@ mod studio;
 
 pub(crate) use budget::{Budgets, FileLoss, LayerLosses};
 pub(crate) use convert::ConvertBench;
+pub(crate) use devices::{Devices, RECORD as DEVICES};
 pub(crate) use diffusion::{Diffusion, DiffusionRow};
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
@@ -28,6 +30,8 @@ pub(crate) enum Bench {
     Budget(budget::Options),
     /// A 1 GiB and a 2 GiB model: time beside `cat` and convert-to-quant, peak memory.
     Convert(convert::Options),
+    /// Every operation and method on each GPU that is here, beside the CPU's result.
+    Devices(devices::Options),
     /// Statistics of a small diffusion transformer's inputs: what they do to its steps and pictures.
     Diffusion(diffusion::Options),
     /// Speed of the rounding kernels beside torch's casts, one thread.
@@ -53,6 +57,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
     match bench {
         Bench::Budget(options) => budget::run(workspace, options),
         Bench::Convert(options) => convert::run(workspace, options),
+        Bench::Devices(options) => devices::run(workspace, options),
         Bench::Diffusion(options) => diffusion::run(workspace, options),
         Bench::Encode(options) => encode::run(workspace, options),
         Bench::Layouts(options) => layouts::run(workspace, options),

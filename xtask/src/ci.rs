@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 use crate::{
-    archive, arrows, browser, clients, command, distributed, golden, packages, servers, systems,
-    torture, wheel,
+    archive, arrows, browser, clients, command, distributed, golden, gpu, packages, servers,
+    systems, torture, wheel,
 };
 
 /// How much to check.
@@ -61,7 +61,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
         ("packages", Box::new(|| packages::check(workspace))),
         ("docs", Box::new(|| docs(workspace))),
         ("doc tests", cargo(&["test", "--quiet", "--doc", "--workspace"])),
-        ("CUDA", cargo(&CUDA)),
+        ("GPUs", Box::new(|| gpu::check::run(workspace))),
     ];
     if !options.tested {
         steps.push(("tests", Box::new(|| tests(workspace))));
@@ -78,22 +78,6 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     steps.push(("servers", Box::new(move || servers::run(workspace, &servers))));
     steps
 }
-
-/// Builds and links the CUDA backend, which needs no CUDA, and asks for a device that need not be
-/// there. Apart from everything else, in a profile that optimises nothing: with the feature on, most
-/// of burn would be built again anyway.
-const CUDA: [&str; 10] = [
-    "test",
-    "--quiet",
-    "--profile",
-    "link",
-    "--package",
-    "roundwise-compute",
-    "--features",
-    "cuda",
-    "--test",
-    "devices",
-];
 
 fn golden_options(workspace: &Workspace) -> Result<golden::Options> {
     Ok(golden::Options::for_ci(workspace.test_binary()?))

@@ -13,6 +13,7 @@ mod figure;
 mod fuzz;
 mod goal;
 mod golden;
+mod gpu;
 mod machine;
 mod measured_run;
 mod packages;
@@ -63,6 +64,8 @@ enum Task {
     Distributed(distributed::Options),
     /// Compare the outputs and reports of every command with recorded hashes.
     Golden(golden::Options),
+    /// Run the device tests on a GPU and measure learned rounding there, within ten minutes.
+    Gpu(gpu::Options),
     /// Put a program that was built into the archive that is released, with its manual and completions.
     Archive(archive::Options),
     /// Build the wheel, install it into an empty environment and run the module's tests there.
@@ -90,6 +93,7 @@ fn main() -> Result<()> {
         Task::Fuzz(options) => fuzz::run(&workspace, &options),
         Task::Distributed(options) => distributed::run(&workspace, &options),
         Task::Golden(options) => golden::run(&workspace, &options),
+        Task::Gpu(options) => gpu::run(&workspace, &options),
         Task::Archive(options) => archive::run(&workspace, &options),
         Task::Wheel(options) => wheel::run(&workspace, &options),
         Task::Report => report::run(&workspace),

@@ -4,13 +4,15 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    Budgets, ConvertBench, Diffusion, DiffusionRow, EncodeBench, Figure, FileLoss, Language,
-    LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile, Quality, Reached, Row,
-    profile, records_of,
+    Budgets, ConvertBench, DEVICES, Devices, Diffusion, DiffusionRow, EncodeBench, Figure,
+    FileLoss, Language, LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile, Quality,
+    Reached, Row, profile, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
 use crate::goal::{self, Goal};
+use crate::gpu::layer::{LayerRun, OperationRun};
+use crate::gpu::{self, GpuBench};
 use crate::machine::Machine;
 use crate::measured_run::Runs;
 use crate::record::{self, Outcome, Record};
@@ -49,6 +51,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let profiles: Option<Record<Vec<Profile>>> = record::read(workspace, profile::RECORD)?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
+    let devices: Option<Record<Devices>> = record::read(workspace, DEVICES)?;
+    let gpu: Option<Record<GpuBench>> = record::read(workspace, gpu::RECORD)?;
     let layouts: Option<Record<Vec<Figure>>> = record::read(workspace, "layouts")?;
     let studio: Option<Record<Vec<Figure>>> = record::read(workspace, "studio")?;
     let recognition: Option<Record<Vec<Figure>>> = record::read(workspace, "recognition")?;
@@ -79,6 +83,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &goals("Recognition", &goal::recognition::ALL, recognition);
     text += &rounding_section(&rounding);
     text += &profiles.map(|record| profiles_section(&record)).unwrap_or_default();
+    text += &gpu.map(|record| gpu_section(&record)).unwrap_or_default();
+    text += &devices.map(|record| devices_section(&record)).unwrap_or_default();
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
     text += &outputs_section(&outputs);
     for (title, record) in survived {
@@ -278,6 +284,88 @@ fn profiles_section(record: &Record<Vec<Profile>>) -> String {
     let note = "\nShares of the time of all processors, sampled by `perf` in a build that optimises no calls across crates; \
                 told by the names of functions.\n";
     section("Where the time of learned rounding goes", record, &table(&heads, &rows)) + note
+}
+
+fn gpu_section(record: &Record<GpuBench>) -> String {
+    let GpuBench { device, driver, product_gigaflops, layers, models } = &record.measured;
+    let mut text = match product_gigaflops {
+        Some(gigaflops) => format!(
+            "`{device}`, {driver}: a product of 3072³ at {gigaflops:.0} GFLOP/s.\n\n{}",
+            layer_table(layers, Some(*gigaflops))
+        ),
+        None => format!(
+            "No GPU has measured this yet: layers were rounded on the CPU, and counted is what a GPU would be given \
+             and asked for.\n\n{}",
+            layer_table(layers, None)
+        ),
+    };
+    if !models.is_empty() {
+        let row = |model: &gpu::ModelTime| {
+            vec![model.method.clone(), format!("{:.1}", model.seconds / 60.0)]
+        };
+        let rows: Vec<Vec<String>> = models.iter().map(row).collect();
+        let heads = ["12 billion parameters, extrapolated", "minutes"];
+        text += &format!("\n{}", table(&heads, &rows));
+    }
+    section("Learned rounding on a GPU", record, &text)
+}
+
+/// Formats layers on devices; with the share of the time that their products would take alone.
+fn layer_table(layers: &[LayerRun], gigaflops: Option<f64>) -> String {
+    let mega = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+    let row = |layer: &LayerRun| {
+        let share = gigaflops.map(|it| format!("{:.1} %", layer.share_of_peak(it) * 100.0));
+        vec![
+            layer.method.clone(),
+            format!("{} × {}", layer.shape[0], layer.shape[1]),
+            format!("`{}`", layer.device),
+            format!("{:.0}", layer.seconds * 1e3),
+            mega(layer.uploaded_bytes),
+            mega(layer.downloaded_bytes),
+            layer.synchronisations.to_string(),
+            format!("{:.1}", layer.product_operations as f64 / 1e9),
+            share.unwrap_or_else(|| "–".to_owned()),
+            format!("{:.4}", layer.objective_ratio()),
+        ]
+    };
+    let heads = [
+        "one layer in `fp8`",
+        "shape",
+        "device",
+        "ms",
+        "MB there",
+        "MB back",
+        "waits",
+        "10⁹ operations of products",
+        "share of a product's speed",
+        "objective over nearest",
+    ];
+    table(&heads, &layers.iter().map(row).collect::<Vec<_>>())
+}
+
+fn devices_section(record: &Record<Devices>) -> String {
+    let Devices { side, devices, layers } = &record.measured;
+    let mut text = format!(
+        "Matrices of {side} × {side}. The difference is the largest one from the CPU's result, over the largest \
+         value; times are the fastest of three.\n"
+    );
+    for runs in devices {
+        let row = |operation: &OperationRun| {
+            let OperationRun { name, seconds, cpu_seconds, is_exact, difference } = operation;
+            let difference = match is_exact {
+                true if *difference == 0.0 => "none".to_owned(),
+                _ => format!("{difference:.1e}"),
+            };
+            let milliseconds = |seconds: &f64| format!("{:.2}", seconds * 1e3);
+            vec![name.clone(), difference, milliseconds(seconds), milliseconds(cpu_seconds)]
+        };
+        let rows: Vec<Vec<String>> = runs.operations.iter().map(row).collect();
+        let head = format!("`{}`, {}", runs.device, runs.driver);
+        let table = table(&[&head, "difference", "ms", "ms on the CPU"], &rows);
+        text += &format!("\n{table}");
+    }
+    text += &format!("\n{}", layer_table(layers, None));
+    section("Devices", record, &text)
 }
 
 fn clients_section(record: &Record<Vec<Finding>>) -> String {

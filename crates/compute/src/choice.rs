@@ -58,7 +58,10 @@ impl fmt::Display for NoDiscreteGpu {
         match self {
             Self::Unusable(error) => error.fmt(formatter),
             Self::Other { device, name } => {
-                write!(formatter, "{device}: {name} is no discrete GPU, which is used where it is named")
+                write!(
+                    formatter,
+                    "{device}: {name} is no discrete GPU, which is used where it is named"
+                )
             }
         }
     }

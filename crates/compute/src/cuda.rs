@@ -38,9 +38,13 @@ pub(crate) fn find(index: usize) -> Result<Gpu, ComputeError> {
             handle: Handle::Cuda(CudaDevice::new(index)),
             name: device.to_string(),
             is_discrete: true,
+            // One allocation may take all memory that is left.
+            most_bytes: u64::MAX,
         }),
         Ok(Err(error)) => Err(ComputeError::Unusable { device, reason: format!("{error:?}") }),
-        Err(_no_library) => Err(ComputeError::CudaToolkitIncomplete { device, missing: "libnvrtc" }),
+        Err(_no_library) => {
+            Err(ComputeError::CudaToolkitIncomplete { device, missing: "libnvrtc" })
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{Held, map, map_list, on, on_list, with_backends};
-use crate::traffic::TrafficCounter;
+use crate::usage::UsageCounter;
 use crate::{Matrix, place};
 
 /// A matrix on a device: `[rows, cols]`, `f32`.
@@ -16,26 +16,26 @@ use crate::{Matrix, place};
 #[derive(Debug, Clone)]
 pub struct DeviceMatrix {
     held: Held,
-    traffic: Arc<TrafficCounter>,
+    usage: Arc<UsageCounter>,
 }
 
 impl DeviceMatrix {
-    pub(crate) fn of(held: Held, traffic: Arc<TrafficCounter>) -> Self {
-        Self { held, traffic }
+    pub(crate) fn of(held: Held, usage: Arc<UsageCounter>) -> Self {
+        Self { held, usage }
     }
 
     /// Returns a matrix of the same engine.
     fn beside(&self, held: Held) -> Self {
-        Self { held, traffic: Arc::clone(&self.traffic) }
+        Self { held, usage: Arc::clone(&self.usage) }
     }
 
     /// Returns the matrix with its tensor replaced.
     fn with(self, change: impl FnOnce(Held) -> Held) -> Self {
-        Self { held: change(self.held), traffic: self.traffic }
+        Self { held: change(self.held), usage: self.usage }
     }
 
     fn count_download(&self) {
-        self.traffic.downloaded(self.rows() * self.cols());
+        self.usage.downloaded(self.rows() * self.cols());
     }
 
     /// Returns the number of rows.
@@ -63,6 +63,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
+        self.usage.multiplied(self.rows(), self.cols(), right.cols());
         self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone(), None)))
     }
 
@@ -73,6 +74,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
+        self.usage.multiplied(self.rows(), self.cols(), right.cols());
         self.beside(map!(memory.held, &self.held, &right.held, memory, a, b => {
             place::Operations::product(a.clone(), b.clone(), Some(memory))
         }))
@@ -85,6 +87,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply_transposed_within(&self, right: &Self, memory: Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
+        self.usage.multiplied(self.rows(), self.cols(), right.rows());
         self.beside(map!(memory.held, &self.held, &right.held, memory, a, b => {
             place::Operations::product(a.clone(), b.clone().transpose(), Some(memory))
         }))
@@ -94,6 +97,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
         assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
+        self.usage.multiplied(self.cols(), self.rows(), right.cols());
         self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone().transpose(), b.clone(), None)))
     }
 
@@ -101,12 +105,14 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
         assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
+        self.usage.multiplied(self.rows(), self.cols(), right.rows());
         self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone().transpose(), None)))
     }
 
     /// Computes `self · selfᵀ`, `[k, k]`. On a CPU this is half the work of a product.
     #[must_use]
     pub fn gram(&self) -> Self {
+        self.usage.multiplied(self.rows(), self.cols(), self.rows());
         self.beside(map!(&self.held, a => place::Operations::gram(a)))
     }
 
@@ -117,6 +123,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiplied_by_lower(self, lower: &Self) -> Self {
         assert_eq!([self.rows(); 2], [lower.rows(), lower.cols()], "a triangular factor's sides");
+        self.usage.multiplied(lower.rows(), lower.cols(), self.cols());
         self.with(|held| map!(&lower.held, held, a, b => place::Operations::multiply_lower(a, b)))
     }
 
@@ -127,6 +134,7 @@ impl DeviceMatrix {
         assert_eq!(left.rows(), right.rows(), "inner dimensions of a product");
         assert!(first + left.cols() <= self.rows(), "rows of a sum");
         assert_eq!(self.cols(), right.cols(), "columns of a sum");
+        self.usage.multiplied(left.cols(), left.rows(), right.cols());
         let sum = self.take();
         self.held = map!(sum, &left.held, &right.held, sum, a, b => {
             place::Operations::add_product(sum, first, a.clone().transpose(), b.clone())
@@ -162,7 +170,7 @@ impl DeviceMatrix {
     /// Computes `‖self‖²_F`, summed in `f64` on a CPU.
     #[must_use]
     pub fn squared_norm(&self) -> f64 {
-        self.traffic.downloaded(1);
+        self.usage.downloaded(1);
         on!(&self.held, tensor => place::squared_norm(tensor))
     }
 
@@ -192,7 +200,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn changed(self, change: impl FnOnce(&mut [f32])) -> Self {
         self.count_download();
-        self.traffic.uploaded(self.rows() * self.cols());
+        self.usage.uploaded(self.rows() * self.cols());
         self.with(|held| map!(held, tensor => place::changed(tensor, change)))
     }
 }

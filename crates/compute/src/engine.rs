@@ -6,7 +6,7 @@ use burn_flex::FlexDevice;
 use burn_ndarray::NdArrayDevice;
 
 use crate::backend::Handle;
-use crate::traffic::{Traffic, TrafficCounter};
+use crate::usage::{TooLarge, Usage, UsageCounter};
 use crate::{Choice, ComputeError, Device, DeviceMatrix, Matrix, NoDiscreteGpu};
 
 /// An open device, ready to compute. Cheap to clone.
@@ -14,9 +14,13 @@ use crate::{Choice, ComputeError, Device, DeviceMatrix, Matrix, NoDiscreteGpu};
 pub struct Engine {
     device: Device,
     handle: Handle,
+    name: String,
     choice: Option<Choice>,
-    traffic: Arc<TrafficCounter>,
+    usage: Arc<UsageCounter>,
 }
+
+/// What computes for [`Device::Cpu`].
+const CPU: &str = "burn-flex and faer";
 
 /// A GPU that was looked for and is there.
 pub(crate) struct Gpu {
@@ -26,6 +30,8 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     /// Whether it has memory of its own.
     pub(crate) is_discrete: bool,
+    /// Bytes of the largest matrix.
+    pub(crate) most_bytes: u64,
 }
 
 impl Engine {
@@ -33,16 +39,29 @@ impl Engine {
     pub(crate) fn open(device: Device) -> Result<Self, ComputeError> {
         match device {
             Device::Auto => Ok(Self::chosen()),
-            Device::Cpu => Ok(Self::of(device, Handle::Flex(FlexDevice))),
-            Device::NdArray => Ok(Self::of(device, Handle::NdArray(NdArrayDevice::Cpu))),
+            Device::Cpu => Ok(Self::of(device, Handle::Flex(FlexDevice), CPU)),
+            Device::NdArray => {
+                Ok(Self::of(device, Handle::NdArray(NdArrayDevice::Cpu), "burn-ndarray"))
+            }
             Device::Cuda(_) | Device::Vulkan(_) | Device::Metal(_) => {
-                Self::of(device, find(device)?.handle).proven()
+                Self::of_gpu(device, find(device)?).proven()
             }
         }
     }
 
-    fn of(device: Device, handle: Handle) -> Self {
-        Self { device, handle, choice: None, traffic: Arc::default() }
+    fn of(device: Device, handle: Handle, name: &str) -> Self {
+        Self {
+            device,
+            handle,
+            name: name.to_owned(),
+            choice: None,
+            usage: Arc::new(UsageCounter::new(u64::MAX)),
+        }
+    }
+
+    fn of_gpu(device: Device, gpu: Gpu) -> Self {
+        let usage = Arc::new(UsageCounter::new(gpu.most_bytes));
+        Self { usage, ..Self::of(device, gpu.handle, &gpu.name) }
     }
 
     /// Opens the device that [`Device::Auto`] stands for.
@@ -53,23 +72,25 @@ impl Engine {
             Err(error) => error,
         };
         match Self::discrete() {
-            Ok((engine, name)) => because(engine, Choice::DiscreteGpu { name, cuda }),
+            Ok(engine) => {
+                let name = engine.name.clone();
+                because(engine, Choice::DiscreteGpu { name, cuda })
+            }
             Err(graphics) => {
-                let cpu = Self::of(Device::Cpu, Handle::Flex(FlexDevice));
+                let cpu = Self::of(Device::Cpu, Handle::Flex(FlexDevice), CPU);
                 because(cpu, Choice::Cpu { cuda, graphics })
             }
         }
     }
 
     /// Opens the first GPU of the system's graphics library where that is a discrete one.
-    fn discrete() -> Result<(Self, String), NoDiscreteGpu> {
+    fn discrete() -> Result<Self, NoDiscreteGpu> {
         let device = if cfg!(target_os = "macos") { Device::Metal(0) } else { Device::Vulkan(0) };
-        let Gpu { handle, name, is_discrete } = find(device).map_err(NoDiscreteGpu::Unusable)?;
-        if !is_discrete {
-            return Err(NoDiscreteGpu::Other { device, name });
+        let gpu = find(device).map_err(NoDiscreteGpu::Unusable)?;
+        if !gpu.is_discrete {
+            return Err(NoDiscreteGpu::Other { device, name: gpu.name });
         }
-        let engine = Self::of(device, handle).proven().map_err(NoDiscreteGpu::Unusable)?;
-        Ok((engine, name))
+        Self::of_gpu(device, gpu).proven().map_err(NoDiscreteGpu::Unusable)
     }
 
     /// Multiplies once: only that shows what a driver or compiler lacks.
@@ -96,6 +117,12 @@ impl Engine {
         self.device
     }
 
+    /// Returns what the driver calls a GPU; on a CPU, the libraries that compute.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns why it is this device, where [`Device::Auto`] was asked for.
     #[must_use]
     pub fn choice(&self) -> Option<&Choice> {
@@ -104,15 +131,46 @@ impl Engine {
 
     /// Returns what this engine, its clones and its matrices have moved so far.
     #[must_use]
-    pub fn traffic(&self) -> Traffic {
-        self.traffic.now()
+    pub fn usage(&self) -> Usage {
+        self.usage.now()
+    }
+
+    /// Runs a computation on this device, and turns what it fails of into an error.
+    ///
+    /// Libraries of GPUs answer an allocation that fails, or a device that is gone, with a panic, and
+    /// may compute wrongly afterwards: the device counts as lost from then on, for clones of this
+    /// engine too. A panic on the CPU is a bug of ours and goes on.
+    ///
+    /// # Errors
+    /// - [`ComputeError::TooLarge`] for a matrix that the device cannot hold, which leaves it usable;
+    /// - [`ComputeError::Unusable`] when an operation fails;
+    /// - [`ComputeError::Lost`] when one has failed before.
+    pub fn attempt<R>(&self, compute: impl FnOnce() -> R) -> Result<R, ComputeError> {
+        let device = self.device;
+        if !device.is_gpu() {
+            return Ok(compute());
+        }
+        if self.usage.is_lost() {
+            return Err(ComputeError::Lost { device });
+        }
+        catch_unwind(AssertUnwindSafe(compute)).map_err(|payload| {
+            match payload.downcast_ref::<TooLarge>() {
+                Some(&TooLarge { bytes, most_bytes }) => {
+                    ComputeError::TooLarge { device, bytes, most_bytes }
+                }
+                None => {
+                    self.usage.lose();
+                    ComputeError::Unusable { device, reason: message(&*payload).to_owned() }
+                }
+            }
+        })
     }
 
     /// Moves a matrix to the device. Copies nothing on a CPU.
     #[must_use]
     pub fn upload(&self, matrix: Matrix) -> DeviceMatrix {
-        self.traffic.uploaded(matrix.values().len());
-        DeviceMatrix::of(self.handle.upload(matrix), Arc::clone(&self.traffic))
+        self.usage.uploaded(matrix.values().len());
+        DeviceMatrix::of(self.handle.upload(matrix), Arc::clone(&self.usage))
     }
 }
 
@@ -134,5 +192,6 @@ fn find(device: Device) -> Result<Gpu, ComputeError> {
 /// Returns the text of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("an operation on it failed")
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it ran out of memory, or an operation on it failed")
 }

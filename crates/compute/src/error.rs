@@ -67,6 +67,22 @@ pub enum ComputeError {
         /// The message of the driver or the backend.
         reason: String,
     },
+    /// A matrix is larger than the device holds in one piece.
+    #[error("{device}: a matrix of {bytes} bytes, where one has {most_bytes} at most")]
+    TooLarge {
+        /// The device.
+        device: Device,
+        /// Bytes of the matrix.
+        bytes: u64,
+        /// Bytes of the largest matrix.
+        most_bytes: u64,
+    },
+    /// An operation on the device has failed before.
+    #[error("{device}: it has failed before, so that it is not trusted any more")]
+    Lost {
+        /// The device.
+        device: Device,
+    },
     /// The number of values is not rows × columns.
     #[error("a {rows}×{cols} matrix was given {values} values")]
     Shape {

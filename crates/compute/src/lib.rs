@@ -38,7 +38,7 @@ mod orthonormal;
 mod place;
 mod small;
 mod svd;
-mod traffic;
+mod usage;
 #[cfg(feature = "vulkan")]
 mod vulkan;
 
@@ -53,4 +53,4 @@ pub use gaussian::{Gaussian, random_bits};
 pub use matrix::Matrix;
 pub use orthonormal::orthonormalised;
 pub use svd::{Svd, SvdOptions, truncated_svd};
-pub use traffic::Traffic;
+pub use usage::Usage;

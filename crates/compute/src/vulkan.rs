@@ -45,13 +45,15 @@ fn adapters(backends: Backends) -> Vec<Gpu> {
         // Only browsers have to be waited for.
         Poll::Pending => vec![],
     };
-    let found: Vec<_> = found.iter().map(wgpu::Adapter::get_info).collect();
+    let found: Vec<_> =
+        found.iter().map(|adapter| (adapter.get_info(), most_bytes(&adapter.limits()))).collect();
     let of_kind = |kind: DeviceType, handle: fn(usize) -> WgpuDevice| {
-        let of_kind = found.iter().filter(move |adapter| adapter.device_type == kind);
-        of_kind.enumerate().map(move |(index, adapter)| Gpu {
+        let of_kind = found.iter().filter(move |(adapter, _)| adapter.device_type == kind);
+        of_kind.enumerate().map(move |(index, (adapter, most_bytes))| Gpu {
             handle: Handle::Wgpu(handle(index)),
             name: adapter.name.clone(),
             is_discrete: kind == DeviceType::DiscreteGpu,
+            most_bytes: *most_bytes,
         })
     };
     of_kind(DeviceType::DiscreteGpu, WgpuDevice::DiscreteGpu)
@@ -59,4 +61,9 @@ fn adapters(backends: Backends) -> Vec<Gpu> {
         .chain(of_kind(DeviceType::VirtualGpu, WgpuDevice::VirtualGpu))
         .chain(of_kind(DeviceType::Cpu, |_| WgpuDevice::Cpu).take(1))
         .collect()
+}
+
+/// Returns the bytes that one buffer can have and one kernel can see.
+fn most_bytes(limits: &wgpu::Limits) -> u64 {
+    limits.max_buffer_size.min(limits.max_storage_buffer_binding_size)
 }

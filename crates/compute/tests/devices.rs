@@ -109,16 +109,18 @@ fn a_build_without_a_library_says_so() {
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 #[test]
 fn a_machine_without_a_driver_says_how_to_get_one() {
-    for (device, way_out) in [
-        (Device::Cuda(0), "install the NVIDIA driver"),
-        (Device::Vulkan(0), "mesa-vulkan-drivers"),
-    ] {
+    for (device, way_out) in
+        [(Device::Cuda(0), "install the NVIDIA driver"), (Device::Vulkan(0), "mesa-vulkan-drivers")]
+    {
         match device.resolve() {
             Err(error @ ComputeError::NoDriver { .. }) => {
                 let text = error.to_string();
                 assert!(text.contains("driver was found") && text.contains(way_out), "{text}");
                 assert_ne!(Device::Auto.resolve().unwrap().device(), device);
-                let several: Devices = format!("{device},{}:1", device.to_string().split(':').next().unwrap()).parse().unwrap();
+                let several: Devices =
+                    format!("{device},{}:1", device.to_string().split(':').next().unwrap())
+                        .parse()
+                        .unwrap();
                 assert_eq!(several.resolve().unwrap_err(), error);
             }
             Err(error) => eprintln!("not run: {error}"),

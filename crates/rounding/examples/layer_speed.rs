@@ -1,12 +1,14 @@
 //! Rounds one layer against the clock.
 //!
-//! `cargo run --release -p roundwise-rounding --example layer_speed -- ROWS COLS KNOWN SCHEME METHOD KEYS RUNS`
+//! `cargo run --release -p roundwise-rounding --example layer_speed -- ROWS COLS KNOWN SCHEME METHOD KEYS RUNS [DEVICE]`
 //!
 //! - KNOWN: what is known of its inputs, `none`, `full` or the rank of a factor beside the diagonal;
-//! - METHOD, KEYS: as a recipe has them, such as `activations` and `effort = 'fast'`.
+//! - METHOD, KEYS: as a recipe has them, such as `activations` and `effort = 'fast'`;
+//! - DEVICE: as `--device` names it, `cpu` where it is left out.
 //!
 //! The weight is BF16, normal; inputs have most of their energy in an eighth of the directions. Prints one line
-//! of JSON: the fastest run, the time of all processors in the mean run, the scores, and a hash of the codes.
+//! of JSON: the fastest run, the time of all processors in the mean run, what was moved and multiplied in each, the
+//! scores, and a hash of the codes.
 
 #![allow(clippy::print_stdout, reason = "an example's output is its point")]
 
@@ -24,11 +26,15 @@ const SEED: u64 = 7;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [rows, cols, known, scheme, method, keys, runs] = &arguments[..] else {
+    let (arguments, device) = match &arguments[..] {
+        [arguments @ .., device] if arguments.len() == 7 => (arguments, device.parse()?),
+        arguments => (arguments, Device::Cpu),
+    };
+    let [rows, cols, known, scheme, method, keys, runs] = arguments else {
         return Err("see the head of examples/layer_speed.rs".into());
     };
     let [rows, cols, runs]: [usize; 3] = [rows.parse()?, cols.parse()?, runs.parse()?];
-    let engine = Device::Cpu.resolve()?;
+    let engine = device.resolve()?;
     let scheme = scheme.parse()?;
     let asked: MethodOptions = toml::from_str(keys)?;
     let options = Options::of_method(method, &asked)?;
@@ -38,6 +44,7 @@ fn main() -> Result<()> {
     let layer = Linear::from(&weight).with_inputs(inputs.as_ref());
 
     let before = processor_seconds();
+    let used = engine.usage();
     let (mut least, mut found) = (f64::INFINITY, None);
     for _ in 0..runs.max(1) {
         let start = Instant::now();
@@ -45,13 +52,20 @@ fn main() -> Result<()> {
         found = Some(round(layer, scheme, rule, &options, &engine, SEED, &mut ())?);
         least = least.min(start.elapsed().as_secs_f64());
     }
+    let used = engine.usage().since(used);
+    let in_each = |count: u64| count / runs.max(1) as u64;
     let Rounded { matrix, report } = found.expect("one run or more");
     let hash = matrix.codes().iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, &code| {
         (hash ^ u64::from(code)).wrapping_mul(0x0100_0000_01B3)
     });
     let processors = before.zip(processor_seconds());
     let line = json!({
+        "device": engine.device().to_string(),
         "seconds": least,
+        "uploaded_bytes": in_each(used.uploaded_bytes),
+        "downloaded_bytes": in_each(used.downloaded_bytes),
+        "synchronisations": in_each(used.synchronisations),
+        "product_operations": in_each(used.product_operations),
         "processor_seconds": processors.map(|(before, after)| (after - before) / runs.max(1) as f64),
         "nanoseconds_per_weight": least * 1e9 / (rows * cols) as f64,
         "solver": report.solver,

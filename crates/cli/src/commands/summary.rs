@@ -172,6 +172,13 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
             counted(totals.failed_layers, "weight"),
         );
     }
+    if totals.cpu_layers > 0 {
+        text += &format!(
+            "  warning: {} failed for {}, which the CPU rounded (`--report` says why)\n",
+            totals.device,
+            counted(totals.cpu_layers, "weight"),
+        );
+    }
     if !totals.is_reproducible {
         text += "  the last bits may differ from run to run on this device\n";
     }

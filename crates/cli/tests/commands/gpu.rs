@@ -60,9 +60,8 @@ fn codes_of_real_inputs_have_the_output_error_of_the_cpus() {
                 // Of the codes in the file, and on the CPU.
                 let verify = ["verify", "m.safetensors", "o.safetensors", "--json"];
                 let found = folder.json(&[&verify[..], &stats].concat());
-                [IN, OUT].map(|name| {
-                    number(&layer(&found, &format!("{name}.weight"))["output_error"])
-                })
+                [IN, OUT]
+                    .map(|name| number(&layer(&found, &format!("{name}.weight"))["output_error"]))
             };
             for (found, expected) in errors(device).into_iter().zip(errors("cpu")) {
                 assert_near(found, expected, ratio, &format!("{device}, {scheme}"));
@@ -75,7 +74,11 @@ fn codes_of_real_inputs_have_the_output_error_of_the_cpus() {
 fn codes_along_singular_vectors_have_the_errors_of_the_cpus() {
     let folder = folder();
     for (device, ratio) in devices(&folder) {
-        for more in [&["--effort", "fast"][..], &["--effort", "high"], &["--optimizer", "prodigy", "--iterations", "40"]] {
+        for more in [
+            &["--effort", "fast"][..],
+            &["--effort", "high"],
+            &["--optimizer", "prodigy", "--iterations", "40"],
+        ] {
             let more = [&["--method", "principal", "--top-k", "8"], more].concat();
             let totals = |device: &str| converted(&folder, device, &more)["rounding"].clone();
             let (found, expected) = (totals(device), totals("cpu"));

@@ -1,5 +1,3 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use roundwise_compute::{ComputeError, Device, Engine, Gaussian, Matrix};
 
 use crate::operations::{Operation, Precision, operations};
@@ -65,8 +63,8 @@ fn difference(found: &Matrix, expected: &Matrix) -> f32 {
 fn every_operation_gives_what_the_cpu_gives() {
     let cpu = Device::Cpu.resolve().unwrap();
     for engine in engines() {
-        // One that fits into nothing, one that is many blocks of a kernel, and a thin one.
-        for [rows, inner, cols] in [[37, 53, 29], [128, 256, 64], [300, 257, 411], [7, 900, 5]] {
+        // Within a block of a kernel, and several of them; neither fits.
+        for [rows, inner, cols] in [[37, 53, 29], [130, 257, 70]] {
             for operation in operations(rows, inner, cols) {
                 let found = computed(&engine, &operation);
                 let off = difference(&found, &computed(&cpu, &operation));
@@ -124,36 +122,54 @@ fn a_matrix_that_is_too_large_for_a_device_leaves_it_usable() {
         let expected = Matrix::from_fn(SIDE, 1, |row, _| {
             (0..SIDE).map(|col| ((row + 2 * col) % 7) as f32).sum()
         });
-        let sums = || {
+        let sums = engine.attempt(|| {
             let ones = engine.upload(Matrix::from_fn(SIDE, 1, |_, _| 1.0));
             engine.upload(matrix).multiply(&ones).download()
-        };
-        match catch_unwind(AssertUnwindSafe(sums)) {
+        });
+        match sums {
             Ok(found) => {
                 let off = difference(&found, &expected);
                 assert!(off <= tolerance(engine.device(), Precision::Summed), "{off:e}");
             }
-            Err(_too_large) => eprintln!("{}: too large", engine.device()),
+            Err(ComputeError::TooLarge { bytes, most_bytes, .. }) => assert!(bytes > most_bytes),
+            Err(error) => panic!("{error}"),
         }
         let two = engine.upload(Matrix::from_fn(2, 2, |_, _| 2.0));
-        assert_eq!(two.multiply(&two).download(), Matrix::from_fn(2, 2, |_, _| 8.0));
+        let square = engine.attempt(|| two.multiply(&two).download());
+        assert_eq!(square, Ok(Matrix::from_fn(2, 2, |_, _| 8.0)));
     }
+}
+
+#[test]
+fn a_device_that_has_failed_is_not_asked_again() {
+    for engine in engines() {
+        let failed = engine.attempt(|| panic!("out of memory"));
+        let reason = "out of memory".to_owned();
+        let device = engine.device();
+        assert_eq!(failed, Err::<(), _>(ComputeError::Unusable { device, reason }));
+        assert_eq!(engine.clone().attempt(|| 1), Err(ComputeError::Lost { device }));
+        // Opened anew, it is asked.
+        assert_eq!(device.resolve().unwrap().attempt(|| 1), Ok(1));
+    }
+    let cpu = Device::Cpu.resolve().unwrap();
+    assert_eq!(cpu.attempt(|| 1), Ok(1));
 }
 
 #[test]
 fn what_is_moved_is_counted_alike_on_every_device() {
     let count = |engine: &Engine| {
-        let before = engine.traffic();
+        let before = engine.usage();
         let matrix = engine.upload(Gaussian::new(1).matrix(8, 4));
         let product = matrix.gram().changed(|values| values.fill(1.0));
         let _norm = product.squared_norm();
         let _first = product.row_block(0..1).read(|values| values[0]);
         let _values = product.download();
-        engine.traffic().since(before)
+        engine.usage().since(before)
     };
     let expected = count(&Device::Cpu.resolve().unwrap());
     assert_eq!(expected.uploaded_bytes, 4 * (32 + 64));
     assert_eq!(expected.downloaded_bytes, 4 * (64 + 1 + 8 + 64));
     assert_eq!(expected.synchronisations, 4);
+    assert_eq!(expected.product_operations, 2 * 8 * 4 * 8);
     engines().iter().for_each(|engine| assert_eq!(count(engine), expected));
 }

@@ -51,7 +51,8 @@ pub(crate) fn operations(rows: usize, inner: usize, cols: usize) -> Vec<Operatio
         let full = square();
         Matrix::from_fn(rows, rows, |i, j| if j <= i { full.at(i, j) } else { 0.0 })
     };
-    let operation = |name, precision, operands, compute| Operation { name, precision, operands, compute };
+    let operation =
+        |name, precision, operands, compute| Operation { name, precision, operands, compute };
     vec![
         operation("there and back", Exact, vec![left()], |_, m| m[0].clone()),
         operation("rows of a matrix", Exact, vec![left()], |_, m| {
@@ -132,9 +133,12 @@ pub(crate) fn operations(rows: usize, inner: usize, cols: usize) -> Vec<Operatio
             sum = sum.add_scaled(-0.125, &m[0]);
             sum.multiply(&m[2]).scale(2.0)
         }),
-        operation("orthonormal rows", Iterated, vec![random(8, rows.min(inner / 2), inner)], |engine, m| {
-            orthonormalised(engine, &m[0])
-        }),
+        operation(
+            "orthonormal rows",
+            Iterated,
+            vec![random(8, rows.min(inner / 2), inner)],
+            |engine, m| orthonormalised(engine, &m[0]),
+        ),
         operation("leading singular vectors", Iterated, vec![falling()], |engine, m| {
             let rank = 8.min(m[0].rows() / 2);
             let svd = truncated_svd(engine, m[0].clone().download(), &SvdOptions::new(rank, 1));

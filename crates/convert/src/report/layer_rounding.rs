@@ -55,6 +55,9 @@ pub struct LayerRounding {
     pub lacks_statistics: bool,
     /// Why the search did not finish.
     pub failure: Option<String>,
+    /// Why the device did not compute the search, so that the CPU did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_failure: Option<String>,
     /// `‖E‖²` of nearest codes.
     #[serde(skip)]
     pub(crate) nearest_energy: f64,
@@ -89,6 +92,7 @@ impl LayerRounding {
             predicted_loss: None,
             lacks_statistics: false,
             failure: Some(failure),
+            device_failure: None,
             nearest_energy: 0.0,
         }
     }
@@ -117,6 +121,7 @@ impl From<RoundingReport> for LayerRounding {
             predicted_loss: None,
             lacks_statistics: false,
             failure: None,
+            device_failure: None,
             nearest_energy: report.nearest.weight_error,
         }
     }

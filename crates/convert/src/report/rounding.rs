@@ -27,6 +27,9 @@ pub struct RoundingTotals {
     /// Weights whose search failed, so that nearest codes are stored.
     #[serde(alias = "failed")]
     pub failed_layers: usize,
+    /// Weights that the device failed for, so that the CPU rounded them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cpu_layers: usize,
     /// Weights without statistics of their inputs, which the method needs; nearest codes are stored.
     #[serde(alias = "without_statistics")]
     pub layers_without_statistics: Vec<String>,
@@ -84,6 +87,7 @@ impl RoundingTotals {
             layers: roundings().count(),
             nearest_layers: nearest().count(),
             failed_layers: roundings().filter(|rounding| rounding.failure.is_some()).count(),
+            cpu_layers: roundings().filter(|rounding| rounding.device_failure.is_some()).count(),
             layers_without_statistics: tensors
                 .iter()
                 .filter(|layer| layer.rounding.as_ref().is_some_and(|it| it.lacks_statistics))
@@ -101,6 +105,10 @@ impl RoundingTotals {
             ),
         }
     }
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

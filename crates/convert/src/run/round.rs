@@ -1,7 +1,6 @@
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use roundwise_compute::{ComputeError, Engine};
+use roundwise_compute::{ComputeError, Device, Engine};
 use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
     squared_output_errors,
@@ -94,20 +93,28 @@ impl Input {
                 let inputs = centred.as_ref().or(layer.inputs);
                 let layer = layer.with_inputs(inputs);
                 let rule = self.recipe.scale_rule(scheme, needs_inputs(options));
-                let search = || round(layer, scheme, rule, options, engine, seed, &mut steps);
+                let known = lazy.known_inputs().filter(|_| needs_inputs(options));
+                let search = |engine: &Engine| {
+                    let rounded = round(layer, scheme, rule, options, engine, seed, &mut steps)?;
+                    let loss = predicted_loss(layer, known, &rounded.matrix, engine)?;
+                    Ok::<_, RoundingError>((rounded, loss))
+                };
                 match on_device(engine, search) {
-                    Ok(Rounded { matrix, report }) => {
+                    Ok(((Rounded { matrix, report }, loss), device_failure)) => {
                         // Measured on the codes that are stored, and not taken from the search: its sums are in another order, and
                         // the check of the output compares them bit for bit.
                         let error = measure(layer.weight, &matrix);
-                        let known = lazy.known_inputs().filter(|_| needs_inputs(options));
                         let moment = known.map(|known| known.moment);
-                        let loss = predicted_loss(layer, known, &matrix, engine)?;
-                        let rounding =
-                            LayerRounding { moment, predicted_loss: loss, ..report.into() };
+                        let device_failure = device_failure.map(|error| error.to_string());
+                        let rounding = LayerRounding {
+                            moment,
+                            predicted_loss: loss,
+                            device_failure,
+                            ..report.into()
+                        };
                         Codes { matrix, error, rounding: Some(rounding) }
                     }
-                    // A device that fails costs the search, not the conversion.
+                    // A search that fails costs the weight its better codes, not the conversion.
                     Err(RoundingError::Compute(error)) => {
                         let failed = LayerRounding::failed(options, error.to_string());
                         nearest(memory, Some(failed))?
@@ -154,20 +161,15 @@ fn needs_inputs(options: &Options) -> bool {
     matches!(options.objective, Objective::Activations { .. })
 }
 
-/// Runs a search. Backends of GPUs answer an allocation that fails with a panic: that ends the search
-/// of this weight, not the conversion. A panic on the CPU is a bug of ours and goes on.
-fn on_device(
+/// Runs a search on a device, and once more on the CPU where the device fails: with what it failed of.
+pub(crate) fn on_device<R, E: From<ComputeError>>(
     engine: &Engine,
-    search: impl FnOnce() -> Result<Rounded, RoundingError>,
-) -> Result<Rounded, RoundingError> {
-    let device = engine.device();
-    if !device.is_gpu() {
-        return search();
+    mut search: impl FnMut(&Engine) -> Result<R, E>,
+) -> Result<(R, Option<ComputeError>), E> {
+    match engine.attempt(|| search(engine)) {
+        Ok(found) => Ok((found?, None)),
+        Err(failure) => Ok((search(&Device::Cpu.resolve()?)?, Some(failure))),
     }
-    catch_unwind(AssertUnwindSafe(search)).unwrap_or_else(|_| {
-        let reason = "it ran out of memory, or an operation on it failed".to_owned();
-        Err(ComputeError::Unusable { device, reason }.into())
-    })
 }
 
 /// Turns the steps of a search into events of the conversion.
