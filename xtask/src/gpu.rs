@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// Layers of a sixth of the sides, and nothing stored: shows that it runs.
     #[arg(long)]
     short: bool,
+    /// Only the tests, as `ci` runs them.
+    #[arg(long, conflicts_with_all = ["device", "short"])]
+    tests: bool,
 }
 
 /// Layers rounded on a GPU, or, where there is none, what such a GPU would be given.
@@ -63,6 +66,9 @@ const MODEL: [(usize, [usize; 2]); 8] = [
 /// Where no GPU is found, layers are rounded on the CPU: what would be moved to a GPU and back, and how
 /// often the host would wait for it, are the same numbers.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.tests {
+        return check::run(workspace);
+    }
     let examples = Examples::build(workspace)?;
     let device = match &options.device {
         Some(device) => Some(device.clone()),
