@@ -138,7 +138,7 @@ fn extrapolated(case: &Case, layers: &[LayerRun]) -> ModelTime {
     ModelTime { method: case.name.to_owned(), seconds: MODEL.into_iter().map(of_shape).sum() }
 }
 
-/// Returns the features that build every library of GPUs of this system.
+/// Returns the features that build every library of GPUs of this system, without the search for fast kernels.
 pub(crate) fn features(package: &str) -> String {
     let names = if cfg!(target_os = "macos") { &["metal"][..] } else { &["cuda", "vulkan"] };
     names.iter().map(|name| format!("{package}/{name}")).collect::<Vec<_>>().join(",")

@@ -1,6 +1,6 @@
 //! A device is what was asked for, or an error that says what is missing.
 
-use roundwise_compute::{Choice, ComputeError, Device, Devices};
+use roundwise_compute::{Choice, ComputeError, Device, Devices, NoDiscreteGpu};
 
 #[test]
 fn names_come_back() {
@@ -147,4 +147,16 @@ fn devices_of_another_system_are_refused_by_name() {
         assert_eq!(error, ComputeError::WrongSystem { device: other });
         assert!(error.to_string().contains(instead), "{error}");
     }
+}
+
+#[test]
+fn a_choice_says_what_keeps_other_devices_from_being_used() {
+    let cuda = ComputeError::NoDriver { device: Device::Cuda(0) };
+    let name = "AMD Radeon RX 7900 XTX".to_owned();
+    let discrete = Choice::DiscreteGpu { name: name.clone(), cuda: cuda.clone() }.to_string();
+    assert!(discrete.contains(&name) && discrete.contains("no CUDA driver"), "{discrete}");
+    let device = Device::Vulkan(0);
+    let other = NoDiscreteGpu::Other { device, name: "llvmpipe".to_owned() };
+    let cpu = Choice::Cpu { cuda, graphics: other }.to_string();
+    assert!(cpu.contains("no CUDA driver") && cpu.contains("vulkan:0: llvmpipe is no"), "{cpu}");
 }

@@ -47,9 +47,7 @@ fn tests(workspace: &Workspace, profile: &str, packages: &[&str], targets: &[&st
 
 /// Runs tests; prints how they ended, and which devices they were not run on.
 fn judged(workspace: &Workspace, tests: &mut Command) -> Result<()> {
-    // Fewer kinds of products that kernels are compared for, which takes most of the time.
-    let tests = tests.env("RUST_MIN_STACK", STACK_BYTES).env("CUBECL_AUTOTUNE_LEVEL", "minimal");
-    let output = quiet(workspace, tests)?.output()?;
+    let output = quiet(workspace, tests)?.env("RUST_MIN_STACK", STACK_BYTES).output()?;
     let [printed, complaints] =
         [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     if !output.status.success() {

@@ -134,7 +134,7 @@ impl<'a> Examples<'a> {
     pub(crate) fn build(workspace: &'a Workspace) -> Result<Self> {
         let mut build = workspace.cargo(&["build", "--quiet", "--release"]);
         build.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-        build.args(["--features", &features(PACKAGES[0])]);
+        build.args(["--features", &(features(PACKAGES[0]) + ",roundwise-compute/autotune")]);
         command::run(build.args(["--example", "device_speed", "--example", "layer_speed"]))?;
         Ok(Self { workspace, folder: workspace.target("release/examples") })
     }

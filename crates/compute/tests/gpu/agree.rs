@@ -73,7 +73,7 @@ fn difference(found: &Matrix, expected: &Matrix) -> f32 {
 fn every_operation_gives_what_the_cpu_gives() {
     let cpu = Device::Cpu.resolve().unwrap();
     for engine in engines() {
-        // Within a block of a kernel, and several of them; neither fits. Libraries look for the best kernel of each
+        // Within a block of a kernel, and several of them; neither fits. Kernels are compiled for each
         // size and kind of product, seconds each on a CPU, so that the larger size is of some operations alone.
         for [rows, inner, cols] in [[61, 53, 59], [130, 257, 70]] {
             let is_small = inner < 64;
