@@ -40,14 +40,9 @@ pub enum NoDiscreteGpu {
 
 impl fmt::Display for Choice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use ComputeError::NotBuilt;
         match self {
             Self::Cuda => formatter.write_str("a CUDA device can be used"),
             Self::DiscreteGpu { name, cuda } => write!(formatter, "{name} can be used; {cuda}"),
-            Self::Cpu {
-                cuda: NotBuilt { .. },
-                graphics: NoDiscreteGpu::Unusable(NotBuilt { .. }),
-            } => formatter.write_str("this build computes on no GPU"),
             Self::Cpu { cuda, graphics } => write!(formatter, "{cuda}; {graphics}"),
         }
     }

@@ -87,7 +87,8 @@ impl Engines {
         Devices(self.engines.iter().map(Engine::device).collect())
     }
 
-    /// Returns why it is this device, where [`Device::Auto`] was asked for.
+    /// Returns why it is this device, where [`Device::Auto`] was asked for and the build has a library
+    /// for GPUs to choose.
     #[must_use]
     pub fn choice(&self) -> Option<&Choice> {
         self.engines[0].choice()

@@ -38,6 +38,10 @@ impl Engine {
     /// Opens a device for [`Device::resolve`].
     pub(crate) fn open(device: Device) -> Result<Self, ComputeError> {
         match device {
+            // A build without GPUs leaves no choice that somebody would have to be told of.
+            Device::Auto if !cfg!(any(feature = "cuda", feature = "vulkan")) => {
+                Self::open(Device::Cpu)
+            }
             Device::Auto => Ok(Self::chosen()),
             Device::Cpu => Ok(Self::of(device, Handle::Flex(FlexDevice), CPU)),
             Device::NdArray => {
@@ -123,7 +127,8 @@ impl Engine {
         &self.name
     }
 
-    /// Returns why it is this device, where [`Device::Auto`] was asked for.
+    /// Returns why it is this device, where [`Device::Auto`] was asked for and the build has a library
+    /// for GPUs to choose.
     #[must_use]
     pub fn choice(&self) -> Option<&Choice> {
         self.choice.as_ref()
