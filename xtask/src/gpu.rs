@@ -14,7 +14,7 @@ pub(crate) const RECORD: &str = "gpu";
 /// Where, and how much.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// As `--device` of the tool names it [default: the first of cuda, vulkan and metal that is no CPU].
+    /// As `--device` of the tool names it [default: the first of cuda, vulkan and metal that is no CPU, else cpu].
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Layers of a sixth of the sides, and nothing stored: shows that it runs.
@@ -71,7 +71,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let examples = Examples::build(workspace)?;
     let device = match &options.device {
-        Some(device) => Some(device.clone()),
+        Some(device) => Some(device.clone()).filter(|device| device != "cpu"),
         None => examples.first_gpu(),
     };
     match &device {

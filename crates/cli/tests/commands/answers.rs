@@ -103,7 +103,12 @@ fn every_key_of_the_report_is_documented() {
     let outlier = safetensors(&[Tensor::f32("a.weight", &outlier)]);
     let zeroed = Folder::with("m.safetensors", &outlier);
     let zeroed = zeroed.json(&["convert", "m.safetensors", "--scheme", "int8", "--json"]);
-    agree("Report", &[report, learned, soft, mixed, sides, served, blocks, zeroed]);
+    // What only a GPU, or its failure, brings about.
+    let on_gpu = serde_json::json!({
+        "rounding": { "device_choice": "", "cpu_layers": 1 },
+        "tensors": [{ "rounding": { "device_failure": "" } }],
+    });
+    agree("Report", &[report, learned, soft, mixed, sides, served, blocks, zeroed, on_gpu]);
 }
 
 /// A setting that is added to recipes is in reports, too.
