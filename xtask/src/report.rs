@@ -291,12 +291,12 @@ fn gpu_section(record: &Record<GpuBench>) -> String {
     let mut text = match product_gigaflops {
         Some(gigaflops) => format!(
             "`{device}`, {driver}: a product of 3072³ at {gigaflops:.0} GFLOP/s.\n\n{}",
-            layer_table(layers, Some(*gigaflops))
+            layer_table(layers, Some(*gigaflops), true)
         ),
         None => format!(
             "No GPU has measured this yet: layers were rounded on the CPU, and counted is what a GPU would be given \
              and asked for.\n\n{}",
-            layer_table(layers, None)
+            layer_table(layers, None, false)
         ),
     };
     if !models.is_empty() {
@@ -310,8 +310,9 @@ fn gpu_section(record: &Record<GpuBench>) -> String {
     section("Learned rounding on a GPU", record, &text)
 }
 
-/// Formats layers on devices; with the share of the time that their products would take alone.
-fn layer_table(layers: &[LayerRun], gigaflops: Option<f64>) -> String {
+/// Formats layers on devices, with the share of the time that their products would take alone; times only where
+/// they are those of the device.
+fn layer_table(layers: &[LayerRun], gigaflops: Option<f64>, is_timed: bool) -> String {
     let mega = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
     let row = |layer: &LayerRun| {
         let share = gigaflops.map(|it| format!("{:.1} %", layer.share_of_peak(it) * 100.0));
@@ -319,7 +320,7 @@ fn layer_table(layers: &[LayerRun], gigaflops: Option<f64>) -> String {
             layer.method.clone(),
             format!("{} × {}", layer.shape[0], layer.shape[1]),
             format!("`{}`", layer.device),
-            format!("{:.0}", layer.seconds * 1e3),
+            if is_timed { format!("{:.0}", layer.seconds * 1e3) } else { "–".to_owned() },
             mega(layer.uploaded_bytes),
             mega(layer.downloaded_bytes),
             layer.synchronisations.to_string(),
@@ -347,7 +348,8 @@ fn devices_section(record: &Record<Devices>) -> String {
     let Devices { side, devices, layers } = &record.measured;
     let mut text = format!(
         "Matrices of {side} × {side}. The difference is the largest one from the CPU's result, over the largest \
-         value; times are the fastest of three.\n"
+         value; times are the fastest of three. llvmpipe is Mesa's lavapipe, which computes on the CPU: its times say \
+         nothing of GPUs.\n"
     );
     for runs in devices {
         let row = |operation: &OperationRun| {
@@ -364,7 +366,9 @@ fn devices_section(record: &Record<Devices>) -> String {
         let table = table(&[&head, "difference", "ms", "ms on the CPU"], &rows);
         text += &format!("\n{table}");
     }
-    text += &format!("\n{}", layer_table(layers, None));
+    if !layers.is_empty() {
+        text += &format!("\n{}", layer_table(layers, None, true));
+    }
     section("Devices", record, &text)
 }
 
