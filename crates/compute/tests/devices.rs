@@ -1,5 +1,7 @@
 //! A device is what was asked for, or an error that says what is missing.
 
+#![allow(clippy::print_stderr, reason = "a device that is not here is told of")]
+
 use roundwise_compute::{Choice, ComputeError, Device, Devices, NoDiscreteGpu};
 
 #[test]
@@ -74,7 +76,7 @@ fn auto_always_resolves_and_says_why() {
         (Device::Cpu, Some(Choice::Cpu { cuda, .. })) => {
             assert_eq!(Device::Cuda(0).resolve().err().as_ref(), Some(cuda));
         }
-        (Device::Cpu, None) => assert!(!cfg!(any(feature = "cuda", feature = "vulkan"))),
+        (Device::Cpu, None) if !cfg!(any(feature = "cuda", feature = "vulkan")) => {}
         (device, choice) => panic!("{device}: {choice:?}"),
     }
     assert_eq!(Device::Cpu.resolve().unwrap().choice(), None);

@@ -1,5 +1,7 @@
 //! Learned rounding on a GPU is as good as on the CPU. Where no driver is found, the tests say so.
 
+#![allow(clippy::print_stderr, reason = "a device that is not here is told of")]
+
 use serde_json::Value;
 
 use crate::statistics::{IN, OUT, folder, layer, number};
