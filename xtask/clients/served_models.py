@@ -49,6 +49,7 @@ MODELS = [
     ("granite", "GraniteConfig", {}),
     ("qwen3 moe", "Qwen3MoeConfig", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 128}),
     ("mixtral", "MixtralConfig", {"num_local_experts": 4}),
+    ("gpt-oss", "GptOssConfig", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}),
 ]
 
 #: Scheme, spelling, and whether inputs of layers become codes, too.
