@@ -45,7 +45,7 @@ pub use names::{
     bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale, layer_of_weight,
     weight_of,
 };
-pub use opened_by::{opener, opener_of_experts, reads_banks};
+pub use opened_by::{opener, opener_of_experts, reads_banks, reads_tables};
 pub use opener::{Opener, OpenerKind, Servers};
 pub use read::defect::Defect;
 pub use read::foreign::catalog::FOREIGN_PROGRAMS;

@@ -31,6 +31,16 @@ pub fn reads_banks(layout: Layout, scheme: Scheme) -> bool {
     })
 }
 
+/// Returns whether programs read `scheme` in `layout` in a table whose rows they look up.
+///
+/// # Source
+/// `Embedding._load_from_state_dict` in ComfyUI's `ops.py`.
+pub fn reads_tables(layout: Layout, scheme: Scheme) -> bool {
+    const READ: [&str; 3] = ["float8_e4m3fn", "float8_e5m2", "int8_tensorwise"];
+    let format = Format::of(scheme).filter(|_| !layout.is_for_servers());
+    format.is_some_and(|format| READ.contains(&format.name))
+}
+
 /// Returns the program that opens `scheme` in `layout`.
 pub fn opener(layout: Layout, scheme: Scheme) -> Opener {
     if !scheme.has_scales() {

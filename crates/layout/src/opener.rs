@@ -91,6 +91,16 @@ impl Opener {
         }
     }
 
+    /// Returns the servers that open a model whose banks of experts are kept beside layers in codes. Of SGLang, which takes
+    /// a kept bank for a layer of another class, that is not known.
+    pub fn of_model_with_kept_banks(self) -> Opener {
+        match self.kind {
+            OpenerKind::Servers(Servers::All) => Opener { name: "vLLM and transformers", ..self },
+            OpenerKind::Servers(Servers::ButTransformers) => Opener { name: "vLLM", ..self },
+            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => self,
+        }
+    }
+
     /// Returns a program that needs no custom nodes.
     pub(crate) const fn stock(name: &'static str) -> Self {
         Self { name, kind: OpenerKind::StockComfyUi }

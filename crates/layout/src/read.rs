@@ -7,6 +7,7 @@
 
 mod bank;
 mod companions;
+mod contradictions;
 pub(crate) mod defect;
 mod find;
 mod finite;

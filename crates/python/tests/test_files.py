@@ -52,7 +52,7 @@ def test_the_folder_of_a_language_model_is_for_servers(model, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(model, folder / "model.safetensors")
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "made_up"}
     (folder / "config.json").write_text(json.dumps(config))
     assert roundwise.plan(folder) == json.loads(run_program("plan", folder, "--json"))
     output = roundwise.convert(folder)["output"]

@@ -3,10 +3,26 @@
 /// Longer names are no misspelling of a scheme, and comparing them takes time with their square.
 const MOST_CHARS: usize = 200;
 
+/// Most names that are listed as meant.
+const MOST_NAMES: usize = 6;
+
 /// Returns what completes a message about an unknown name: `; is `fp8` meant?`, or nothing where no
 /// known name is close to it.
 pub fn is_meant<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let going_on = going_on(name, &known);
+    if going_on.len() > 1 {
+        return format!("; is one of {} meant?", going_on.join(", "));
+    }
     closest(name, known).map_or_else(String::new, |meant| format!("; is `{meant}` meant?"))
+}
+
+/// Returns the first known names that go on behind a dash where another one ends, as `int4-row` does behind `int4`.
+fn going_on(name: &str, known: &[&str]) -> Vec<String> {
+    let mut wanted = letters(name);
+    wanted.push('-');
+    let longer = known.iter().filter(|candidate| letters(candidate).starts_with(&wanted));
+    longer.take(MOST_NAMES).map(|candidate| format!("`{candidate}`")).collect()
 }
 
 /// Returns the known name that is closest to another one, whatever its case: at most a third of the
@@ -84,6 +100,8 @@ mod tests {
         ] {
             assert_eq!(closest(name, known), meant, "{name}");
         }
+        let several = ["fp8", "int4-row", "int4-asym", "int8"];
+        assert_eq!(is_meant("INT4", several), "; is one of `int4-row`, `int4-asym` meant?");
         assert_eq!(is_meant("nvfp", known), "; is `nvfp4` meant?");
         assert_eq!(is_meant(&"x".repeat(1 << 20), known), "");
     }

@@ -36,7 +36,7 @@ impl LayerSummary {
 
 impl Serialize for LayerSummary {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut layer = to.serialize_struct("LayerSummary", 8)?;
+        let mut layer = to.serialize_struct("LayerSummary", 12)?;
         layer.serialize_field("name", &self.shape.module)?;
         layer.serialize_field("rows", &self.shape.rows)?;
         layer.serialize_field("columns", &self.shape.columns)?;
@@ -45,6 +45,11 @@ impl Serialize for LayerSummary {
         layer.serialize_field("rank_energy", &self.rank_energy)?;
         layer.serialize_field("has_mean", &self.has_mean)?;
         layer.serialize_field("has_few_samples", &self.has_few_samples())?;
+        let name = |known: Option<Knowledge>| known.map(|known| known.to_string());
+        layer.serialize_field("mixed_moment", &name(self.mixed))?;
+        layer.serialize_field("weighted_moment", &name(self.weighted))?;
+        layer.serialize_field("output_moment", &name(self.outputs))?;
+        layer.serialize_field("has_gradient", &self.has_gradient)?;
         layer.end()
     }
 }

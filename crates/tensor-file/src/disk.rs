@@ -127,6 +127,29 @@ pub(crate) fn require_regular(path: &Path, metadata: &Metadata) -> Result<(), Te
     Err(Kind::NotRegularFile { found }.at(path))
 }
 
+/// Refuses to write to a place that is another file, too: with a link somebody else could choose what is written over.
+pub(crate) fn refuse_links(path: &Path) -> Result<(), TensorFileError> {
+    let Ok(metadata) = path.symlink_metadata() else { return Ok(()) };
+    require_regular(path, &metadata)?;
+    match has_other_names(&metadata) {
+        true => Err(Kind::OtherNames.at(path)),
+        false => Ok(()),
+    }
+}
+
+/// Tells whether a file is also another one, by a hard link.
+#[cfg(unix)]
+fn has_other_names(metadata: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    metadata.nlink() > 1
+}
+
+/// Tells whether a file is also another one, which is not known there.
+#[cfg(not(unix))]
+fn has_other_names(_metadata: &Metadata) -> bool {
+    false
+}
+
 /// Tells whether `other` names the open `file`, through any link; `path` is how `file` was opened.
 #[cfg(unix)]
 pub(crate) fn is_same_file(file: &File, _path: &Path, other: &Path) -> bool {

@@ -79,6 +79,8 @@ pub enum TensorFileErrorKind {
     Io { doing: &'static str, source: std::io::Error },
     #[error("is {found}, not a regular file")]
     NotRegularFile { found: &'static str },
+    #[error("is also another file, by a hard link, which writing here would change")]
+    OtherNames,
     #[error("the folder holds no weight file")]
     FolderWithoutTensors,
     #[error("the folder holds no weight file itself; {} of its folders do: {}", folders.len(), listed(folders))]
@@ -137,7 +139,7 @@ pub enum TensorFileErrorKind {
     NoStateDict { found: String },
     #[error("it holds several dictionaries of tensors: {}", listed(found))]
     StateDictAmbiguous { found: Vec<String> },
-    #[error("is rebuilt by `{}`, which is not known here", printable(call))]
+    #[error("is rebuilt by `{}` in a way that is not known here", printable(call))]
     TensorCall { call: String },
     #[error("strides {strides:?} of {shape:?} read an element more than once")]
     StridesOverlap { shape: Vec<u64>, strides: Vec<u64> },

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::disk::{folder_of, open_regular, sync_folder};
+use crate::disk::{folder_of, open_regular, refuse_links, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// Tensors that are on disk, and notes of their writer.
@@ -60,6 +60,7 @@ struct Batch {
 impl Journal {
     /// Begins a journal, in place of any other.
     pub(crate) fn create(path: PathBuf, run: &Value) -> Result<Self, TensorFileError> {
+        refuse_links(&path)?;
         let file = File::create(&path).map_err(|error| Kind::io("create")(error).at(&path))?;
         let journal = Self::of(path, file, 0);
         // On disk before any record: the first line says whose records they are.
@@ -75,6 +76,7 @@ impl Journal {
 
     /// Continues a journal after its last whole line.
     pub(crate) fn reopen(path: PathBuf, read: &ReadJournal) -> Result<Self, TensorFileError> {
+        refuse_links(&path)?;
         // Not opened to append: with such a handle Windows cannot cut a file.
         let file = OpenOptions::new().write(true).open(&path);
         // A torn line is cut off before more is appended, or it would hide all that follow.

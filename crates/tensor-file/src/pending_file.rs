@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::{NamedTempFile, TempPath};
 
-use crate::disk::{folder_of, is_same_file, require_regular, sync_folder};
+use crate::disk::{folder_of, is_same_file, refuse_links, require_regular, sync_folder};
 use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// The treatment of a file that is already at the output's path.
@@ -125,10 +125,7 @@ impl PendingFile {
 
 /// Opens a file for reading and writing, or creates it; links are not followed.
 pub(crate) fn open_writable(path: &Path) -> Result<File, TensorFileError> {
-    // With a link somebody else could choose the file that is written.
-    if let Ok(metadata) = path.symlink_metadata() {
-        require_regular(path, &metadata)?;
-    }
+    refuse_links(path)?;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     file.map_err(|error| Kind::io("create a file in the folder")(error).at(path))
 }

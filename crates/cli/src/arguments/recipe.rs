@@ -59,6 +59,11 @@ impl RecipeOptions {
         Ok((recipe, typed))
     }
 
+    /// Returns the file that was named, if any.
+    pub(crate) fn path(&self) -> Option<&PathBuf> {
+        self.recipe.as_ref()
+    }
+
     fn file(&self) -> anyhow::Result<RecipeFile> {
         Ok(match &self.recipe {
             Some(path) => {

@@ -9,6 +9,19 @@ use serde_json::Value;
 use crate::tool::{File, Folder, PLAIN_WEIGHTS, Run, clip_model, matrix, plain_model};
 use crate::{decided, plain, tool};
 
+/// ComfyUI looks rows of a table up in codes of 8 bits with a scale for each or for all, and in no others.
+#[test]
+fn a_table_gets_the_codes_that_comfyui_looks_up() {
+    let folder = Folder::with("t5.safetensors", &tool::t5_model());
+    for (scheme, is_read) in [("fp8", true), ("int8-row", true), ("mxfp8", false), ("nvfp4", false)]
+    {
+        let flags = ["--scheme", scheme, "--include", "shared", "-o", "o.safetensors", "--force"];
+        let text = folder.done(&[&["convert", "t5.safetensors"], &flags[..]].concat());
+        let file = folder.file("o.safetensors");
+        assert_eq!(file.tensors.contains_key("shared.comfy_quant"), is_read, "{scheme}: {text}");
+    }
+}
+
 #[test]
 fn needs_nothing_but_a_file() {
     let folder = plain();

@@ -4,7 +4,7 @@ use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
 use serde_json::Value;
 
 use crate::plain;
-use crate::tool::{File, Folder, e4m3};
+use crate::tool::{File, Folder, e4m3, matrix};
 
 /// Decodes the FP8 codes of a layer.
 fn decoded_fp8(file: &File, layer: &str) -> Vec<f32> {
@@ -30,6 +30,23 @@ fn fp8_becomes_int8_by_its_own_scale() {
         }
     }
     folder.done(&["verify", "m-fp8.safetensors", "i.safetensors"]);
+}
+
+/// Programs heed no scale of inputs beside plain numbers, and would round inputs by it once these are codes.
+#[test]
+fn a_scale_of_inputs_beside_plain_numbers_goes_where_they_become_codes() {
+    let layer = "blocks.0.ff.in";
+    let number = 0.5_f32.to_le_bytes().to_vec();
+    let scale = Tensor::new(&format!("{layer}.input_scale"), "F32", &[], number);
+    let tensors = [matrix(&format!("{layer}.weight"), 256, 128), scale];
+    let folder = Folder::with("m.safetensors", &safetensors(&tensors));
+    let text = folder.done(&["convert", "m.safetensors"]);
+    assert!(text.contains("note: left out, for the weights beside are plain numbers"), "{text}");
+    let file = folder.file("m-fp8.safetensors");
+    assert!(!file.tensors.contains_key(&format!("{layer}.input_scale")), "{:?}", file.names());
+    folder.done(&["convert", "m.safetensors", "--scheme", "bf16"]);
+    let file = folder.file("m-bf16.safetensors");
+    assert!(file.tensors.contains_key(&format!("{layer}.input_scale")), "{:?}", file.names());
 }
 
 #[test]

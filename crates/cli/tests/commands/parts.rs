@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::tool::{Folder, Run, binary, matrix, vector};
+use crate::tool::{Folder, Run, binary, chroma_model, matrix, vector};
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::Matrix;
 
@@ -47,6 +47,12 @@ fn a_part_is_told_from_a_model() {
     let text = folder.done(&["inspect", &parts[0]]);
     assert!(text.contains("it is part 1 of 2 of a model, for `roundwise merge`"), "{text}");
     assert!(!text.contains("shard"), "{text}");
+    folder.write("known.safetensors", &chroma_model());
+    let text = folder.done(&["convert", "known.safetensors", "--part", "1/2"]);
+    assert!(
+        text.contains("opened by ComfyUI 0.3.68 or newer, once all parts are merged"),
+        "{text}"
+    );
     folder.refused(&["convert", &parts[0], "--scheme", "int8"], 1, &["part 1 of 2", "merge"]);
     let run = merge(&folder, &parts[..1], "merged.safetensors");
     assert!(run.stderr.contains("1 of 2 parts were given; missing: part 2"), "{}", run.stderr);

@@ -112,6 +112,21 @@ fn a_link_to_an_open_file_is_never_replaced() {
     assert!(folder.path("o.safetensors").is_symlink());
 }
 
+/// Backups link the files of a folder, those of an unfinished run among them.
+#[cfg(unix)]
+#[test]
+fn what_has_a_second_name_is_not_written_through_the_first() {
+    let folder = plain();
+    folder.write("backup", b"mine");
+    std::fs::hard_link(folder.path("backup"), folder.path(".o.safetensors.partial")).unwrap();
+    let words = [".o.safetensors.partial: is also another file, by a hard link"];
+    for fresh in [&[][..], &["--fresh"]] {
+        let arguments = [&["convert", "m.safetensors", "-o", "o.safetensors"], fresh].concat();
+        folder.refused(&arguments, 1, &words);
+        assert_eq!(folder.read("backup"), b"mine");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_nowhere_exists_like_a_file() {

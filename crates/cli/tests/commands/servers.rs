@@ -107,6 +107,96 @@ fn a_configuration_that_is_not_of_the_weights_beside_it_is_refused() {
     model_of(&more).done(&["convert", "in"]);
 }
 
+/// No setting makes a program read codes where its module knows none.
+#[test]
+fn tables_and_routers_stay_numbers_whatever_is_asked_for() {
+    let folder = model();
+    for flags in [
+        &["--include", "embed_tokens"][..],
+        &["--ignore-base-list"],
+        &["--rule", "embed_tokens=int8-row"],
+    ] {
+        let text = folder.done(&[&["convert", "in", "-o", "out", "--force"], flags].concat());
+        assert!(
+            text.contains("programs would take its codes for numbers; token embedding"),
+            "{text}"
+        );
+        assert_eq!(folder.file("out/model.safetensors").dtype("model.embed_tokens.weight"), "BF16");
+        std::fs::remove_dir_all(folder.path("out")).unwrap();
+    }
+}
+
+/// BitNet's program rounds plain numbers to three values whenever it multiplies by them.
+#[test]
+fn numbers_under_a_method_that_is_not_known_are_refused() {
+    let mut bitnet = config("llama");
+    bitnet["quantization_config"] =
+        json!({"quant_method": "bitnet", "linear_class": "autobitlinear"});
+    let folder = model_of(&bitnet);
+    for command in [&["convert", "in"][..], &["dequantize", "in", "-o", "out"]] {
+        folder.refused(
+            command,
+            1,
+            &["`quant_method: bitnet` of its `config.json` is not known here"],
+        );
+    }
+    // What a program makes codes of when it loads the file is plain numbers until then.
+    let mut loaded = config("llama");
+    loaded["quantization_config"] = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+    model_of(&loaded).done(&["convert", "in"]);
+}
+
+/// With one block in it a matrix has one scale, as with one for the whole.
+#[test]
+fn a_matrix_of_one_block_is_read_back() {
+    let folder = model();
+    folder.done(&[
+        "convert",
+        "in",
+        "--scheme",
+        "fp8-block-128",
+        "--layout",
+        "compressed-tensors",
+        "-o",
+        "out",
+    ]);
+    let file = folder.file("out/model.safetensors");
+    assert_eq!(file.get(&format!("{ATTENTION}.q_proj.weight_scale")).shape, [1, 1]);
+    folder.done(&["verify", "in", "out"]);
+}
+
+#[test]
+fn a_configuration_that_says_something_else_of_the_codes_is_told() {
+    let folder = model();
+    folder.done(&["convert", "in", "-o", "out"]);
+    folder.done(&["verify", "in", "out"]);
+    let config: Value = serde_json::from_slice(&folder.read("out/config.json")).unwrap();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut config = config.clone();
+        change(&mut config);
+        folder.write("out/config.json", config.to_string().as_bytes());
+        let run = folder.run(&["verify", "in", "out"]);
+        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+        let text = folder.done(&["inspect", "out"]);
+        assert!(text.contains("opened by: none: its configuration says something else"), "{text}");
+        run.stdout
+    };
+    let text =
+        changed(&|config| drop(config.as_object_mut().unwrap().remove("quantization_config")));
+    assert!(text.contains("in codes, of which its `config.json` says nothing"), "{text}");
+    let text = changed(&|config| {
+        config["quantization_config"]["ignore"] = json!(["model.layers.0.mlp.up_proj"]);
+    });
+    assert!(
+        text.contains("`model.layers.0.mlp.up_proj` is in codes, and the configuration lists it"),
+        "{text}"
+    );
+    let text = changed(&|config| {
+        config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 4.into();
+    });
+    assert!(text.contains("has codes of 8 bits, and the configuration says 4"), "{text}");
+}
+
 #[test]
 fn a_single_file_or_comfyui_by_name_is_for_comfyui() {
     let folder = model();
@@ -193,14 +283,13 @@ fn a_stack_with_a_layer_that_is_kept_is_kept() {
 #[test]
 fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
     let folder = model();
-    let experts: Vec<_> = (0..2)
-        .flat_map(|number| {
-            let expert = format!("model.layers.0.mlp.experts.{number}");
-            ["gate_proj", "up_proj"]
-                .map(|name| matrix(&format!("{expert}.{name}.weight"), 128, 128))
-        })
-        .collect();
-    folder.write("in/model.safetensors", &safetensors(&experts));
+    let mut tensors = vec![matrix("model.embed_tokens.weight", 64, 128)];
+    let experts = (0..2).flat_map(|number| {
+        let expert = format!("model.layers.0.mlp.experts.{number}");
+        ["gate_proj", "up_proj"].map(|name| matrix(&format!("{expert}.{name}.weight"), 128, 128))
+    });
+    tensors.extend(experts);
+    folder.write("in/model.safetensors", &safetensors(&tensors));
     folder.write("in/config.json", config("qwen3_moe").to_string().as_bytes());
     let plan = |scheme: &str, more: &[&str]| {
         folder.done(&[&["plan", "in", "--for", "vllm", "--scheme", scheme][..], more].concat())
@@ -312,6 +401,19 @@ fn static_scales_of_inputs_come_from_the_largest_input_of_the_statistics() {
     assert_eq!((scale.dtype.as_str(), &scale.shape[..]), ("BF16", &[1][..]));
     // 21 / 448 is 1.5 · 2⁻⁵ to the digit.
     assert_eq!(scale.bytes, [0x40, 0x3D]);
+    // They stay where the layout does, and are told to be left out where it has another form for them.
+    for (from, scale) in [("four", "input_global_scale"), ("eight", "input_scale")] {
+        let to = format!("{from}-again");
+        let text = folder.done(&["migrate", from, "--to", "compressed-tensors", "-o", &to]);
+        assert!(!text.contains("are left out"), "{text}");
+        let name = format!("{ATTENTION}.q_proj.{scale}");
+        let [before, after] = [from, &to].map(|it| folder.file(&format!("{it}/model.safetensors")));
+        assert_eq!(before.get(&name).bytes, after.get(&name).bytes);
+        assert_eq!(quantization(&folder, &to), quantization(&folder, from));
+    }
+    let text = folder.done(&["migrate", "four", "--to", "modelopt", "-o", "moved"]);
+    assert!(text.contains("note: the stored scales of inputs of 7 layers are left out"), "{text}");
+    assert_eq!(quantization(&folder, "moved")["quant_algo"], "W4A16_NVFP4");
     // The codes are those of any conversion by these statistics.
     folder.done(
         &[&["convert", "in", "--for", "vllm", "--scheme", "nvfp4", "-o", "plain"], &stats[2..]]

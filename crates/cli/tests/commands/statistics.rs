@@ -300,6 +300,10 @@ fn statistics_are_shown_merged_and_collected() {
     let merge = ["stats", "merge", "both.stats.safetensors", "one.stats.safetensors", "-o"];
     folder.done(&[&merge[..], &["sum.stats.safetensors"]].concat());
     let shown = folder.json(&["stats", "show", "sum.stats.safetensors", "--json"]);
+    for key in ["second_moment", "mixed_moment", "weighted_moment", "output_moment", "has_gradient"]
+    {
+        assert!(shown["layers"][0].get(key).is_some(), "{key}: {}", shown["layers"][0]);
+    }
     let samples = |name| number(&layer(&shown, name)["samples"]);
     assert_eq!((samples(IN), samples(OUT)), (4000.0, 2000.0));
     let words = ["sum.stats.safetensors", "--force"];

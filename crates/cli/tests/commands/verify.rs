@@ -147,6 +147,16 @@ fn a_scale_of_another_size() {
 }
 
 #[test]
+fn a_lost_block() {
+    let words = [WEIGHT, "the largest weight of the block at row 0, column 0 is"];
+    let first_is_nothing = |file: &mut File| file.get_mut(SCALE).bytes[0] = 0;
+    finds(&["--scheme", "mxfp8"], first_is_nothing, &words);
+    let row =
+        |file: &mut File| file.get_mut(SCALE).bytes[..4].copy_from_slice(&1e-9_f32.to_le_bytes());
+    finds(&["--scheme", "int8-row"], row, &words);
+}
+
+#[test]
 fn lost_header_entries() {
     let words = ["wrong: the file header entry `author` is missing or changed"];
     finds(&[], |file| drop(file.metadata.remove("author")), &words);

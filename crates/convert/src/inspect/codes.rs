@@ -1,8 +1,8 @@
 use roundwise_grid::absmax;
 use roundwise_rounding::LARGEST_ERROR_RATIO;
 use roundwise_scheme::{
-    LargestStep, QuantizedMatrix, Weight, WeightError, ZERO_ABSMAX, largest_step, measure,
-    nearest_error,
+    GridKind, LargestStep, QuantizedMatrix, ScaleRule, Tiling, Weight, WeightError, ZERO_ABSMAX,
+    largest_step, measure, nearest_error,
 };
 
 /// Least share of a weight's largest magnitude that its decoded codes reach: a scale that clips more does
@@ -12,6 +12,10 @@ const LEAST_REACH: f32 = 0.25;
 /// Learned rounding moves weights by about a step of the large ones; further off, it is another
 /// weight.
 const MOST_STEPS: f32 = 2.0;
+
+/// The same for whole numbers of 4 bits, whose steps are a seventh of the largest weight: feedback hands on as much from
+/// one to the next.
+const MOST_STEPS_OF_INT4: f32 = 5.0;
 
 /// The problem of an original that no codes can be compared with.
 pub(super) const NOT_FINITE: &str =
@@ -49,15 +53,25 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
         return Err(format!("its largest weight is {found:e}, in the original {expected:e}"));
     }
     let largest_step = largest_step(weight, matrix);
-    let problem = not_a_rounding(largest_step, error, nearest_error(weight, matrix));
+    let most_steps = match matrix.scheme().grid() {
+        GridKind::Int4 => MOST_STEPS_OF_INT4,
+        _ => MOST_STEPS,
+    };
+    let problem = not_a_rounding(largest_step, most_steps, error, nearest_error(weight, matrix))
+        .or_else(|| lost_block(weight, matrix));
     Ok(Judged { error, largest_step, problem })
 }
 
 /// Returns why codes cannot be a rounding of the original, if they cannot.
-fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> Option<String> {
-    if step.at_largest > MOST_STEPS {
+fn not_a_rounding(
+    step: LargestStep,
+    most_steps: f32,
+    error: WeightError,
+    nearest_error: f64,
+) -> Option<String> {
+    if step.at_largest > most_steps {
         return Some(format!(
-            "a weight is {:.1} steps of the largest ones off, more than {MOST_STEPS}: this is not a \
+            "a weight is {:.1} steps of the largest ones off, more than {most_steps}: this is not a \
              rounding of the original",
             step.at_largest
         ));
@@ -73,6 +87,52 @@ fn not_a_rounding(step: LargestStep, error: WeightError, nearest_error: f64) -> 
              not a rounding of the original"
         )
     })
+}
+
+/// Returns why the scale of a row or of a block is not of its codes, where a whole block is next to nothing that is
+/// something in the original, and would be in nearest codes.
+fn lost_block(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Option<String> {
+    let lost = faded_blocks(weight, matrix);
+    // A block may be too small for the scales that a scheme can store.
+    let nearest = QuantizedMatrix::nearest(weight, matrix.scheme(), ScaleRule::Absmax);
+    let faded = lost.first().and(nearest.ok()).map(|nearest| faded_blocks(weight, &nearest))?;
+    let ([row, col], [expected, found]) =
+        lost.into_iter().find(|block| faded.iter().all(|(place, _)| *place != block.0))?;
+    Some(format!(
+        "the largest weight of the block at row {row}, column {col} is {found:e}, in the original {expected:e}"
+    ))
+}
+
+/// Returns the blocks whose decoded codes do not reach a share of their largest weight: the first row and column of
+/// each, and both magnitudes.
+fn faded_blocks(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Vec<([usize; 2], [f32; 2])> {
+    let [rows, cols] = matrix.shape();
+    let [high, wide] = match matrix.scheme().tiling() {
+        // Of the whole there is one largest weight, which is compared before.
+        Tiling::Tensor => return vec![],
+        Tiling::Row => [1, cols],
+        Tiling::Block { rows, cols } => [rows, cols],
+    };
+    let (mut before, mut after) = (vec![0.0; cols], vec![0.0; cols]);
+    let mut faded = vec![];
+    for top in (0..rows).step_by(high) {
+        let mut largest = vec![[0.0_f32; 2]; cols.div_ceil(wide)];
+        for row in top..rows.min(top + high) {
+            weight.widen_row(row, &mut before);
+            matrix.decode_row(row, &mut after);
+            let pieces = before.chunks(wide).zip(after.chunks(wide));
+            for ([expected, found], (before, after)) in largest.iter_mut().zip(pieces) {
+                *expected = expected.max(absmax(before));
+                *found = found.max(absmax(after));
+            }
+        }
+        let is_faded = |[expected, found]: &[f32; 2]| {
+            *expected >= ZERO_ABSMAX && *found < LEAST_REACH * *expected
+        };
+        let blocks = largest.into_iter().enumerate().filter(|(_, largest)| is_faded(largest));
+        faded.extend(blocks.map(|(block, largest)| ([top, block * wide], largest)));
+    }
+    faded
 }
 
 /// Returns the largest magnitude of a weight and of its decoded codes.

@@ -232,6 +232,9 @@ fn opened_by(source: &Source) -> Vec<String> {
     if !source.stored.defects.is_empty() {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
+    if !source.stored.contradictions.is_empty() {
+        return vec!["none: its configuration says something else of layers in codes".to_owned()];
+    }
     let subject = source.subject();
     if let Some(incomplete) = &subject.incomplete {
         return vec![format!("none: {}", incomplete.reason())];

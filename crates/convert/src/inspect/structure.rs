@@ -17,8 +17,13 @@ impl Comparison {
         // An orphan that the original has too is not the conversion's doing.
         let known = &self.original.stored.orphans;
         let orphans = stored.orphans.iter().filter(|orphan| !known.contains(orphan));
-        let mut findings: Vec<Finding> =
-            stored.defects.iter().chain(orphans).map(Finding::from).collect();
+        let mut findings: Vec<Finding> = stored
+            .defects
+            .iter()
+            .chain(orphans)
+            .chain(&stored.contradictions)
+            .map(Finding::from)
+            .collect();
         findings.extend(stored.one_sided_markers().iter().map(Finding::from));
         findings.extend(self.unreadable_dtypes());
         findings.extend(self.unexpected_tensors());

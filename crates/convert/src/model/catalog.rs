@@ -12,7 +12,7 @@ use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::FileKind;
 use crate::model::pattern::LayerPattern;
-use crate::model::preset::{KeepRule, Origin, Preset, RemoveRule, Role};
+use crate::model::preset::{KeepRule, Origin, Preset, ReadAs, RemoveRule, Role};
 
 /// Name and text of every `presets/*.toml`, by name.
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
@@ -130,6 +130,8 @@ struct KeepTable {
     layers: Vec<String>,
     reason: String,
     origin: Origin,
+    #[serde(default)]
+    read_as: ReadAs,
 }
 
 #[derive(Deserialize)]
@@ -251,7 +253,8 @@ impl PresetFile {
         for table in &self.keep {
             for layers in &table.layers {
                 let (layers, reason) = (LayerPattern::new(layers)?, table.reason.clone());
-                preset.keep.push(KeepRule { layers, reason, origin: table.origin });
+                let (origin, read_as) = (table.origin, table.read_as);
+                preset.keep.push(KeepRule { layers, reason, origin, read_as });
             }
         }
         for table in &self.remove {

@@ -61,6 +61,21 @@ pub struct KeepRule {
     pub reason: String,
     /// Who chose them.
     pub origin: Origin,
+    /// What programs do with the weight.
+    pub read_as: ReadAs,
+}
+
+/// What programs do with a weight that a rule keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadAs {
+    /// A layer multiplies by it, and reads codes as others do.
+    #[default]
+    Layer,
+    /// A table whose rows are looked up.
+    Table,
+    /// Numbers of a module that knows no codes.
+    Numbers,
 }
 
 /// Who chose a rule.

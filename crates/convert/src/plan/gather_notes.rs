@@ -6,7 +6,7 @@ use roundwise_layout::QUANTIZATION_METADATA;
 use roundwise_scheme::{GridKind, Scheme};
 use roundwise_tensor_file::{Dtype, TensorHeader};
 
-use crate::model::{Component, Detected, Dialect};
+use crate::model::{Component, Detected, Dialect, FileKind};
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
@@ -46,13 +46,17 @@ pub(crate) fn gather_notes(
         Purpose::Decode(_) => outdated_config(source, makes_folder),
         Purpose::Edit => recipe.edit().header_note(source),
         Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
-            outdated_config(source, makes_folder).filter(|_| makes_folder)
+            // In folders for servers it is written anew.
+            let is_removed = makes_folder && !recipe.layout().is_for_servers();
+            outdated_config(source, makes_folder).filter(|_| is_removed)
         }
     });
     notes.extend(not_copied(source).filter(|_| makes_folder));
     let repairs = source.repaired.iter().flat_map(|repaired| &repaired.repairs);
     notes.extend(repairs.map(|repair| Note::Repaired(repair.clone())));
     notes.extend(forced_preset(recipe, &subject.detected));
+    notes.extend(lone_language_model(source, recipe, subject));
+    notes.extend(left_input_scales(tensors));
     notes.extend(insisted(recipe, subject));
     notes.extend(copies(source));
     notes.extend(expert_banks(source, recipe, tensors));
@@ -289,6 +293,24 @@ fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
     let config = source.checkpoint.text_beside(MODEL_CONFIG)?;
     let config: serde_json::Value = serde_json::from_str(&config).ok()?;
     config.get(QUANTIZATION_CONFIG).map(|_| Note::QuantizationConfig { is_changed })
+}
+
+fn left_input_scales(tensors: &[PlannedTensor]) -> Option<Note> {
+    let is_left = |planned: &&PlannedTensor| planned.reason == Reason::OtherInputScale;
+    let layers = tensors.iter().filter(is_left).count();
+    (layers > 0).then_some(Note::InputScales { layers })
+}
+
+/// Returns a note where servers would open what becomes of the folder that the file lies in.
+fn lone_language_model(source: &Source, recipe: &Recipe, subject: &Subject) -> Option<Note> {
+    let is_alone = source.checkpoint.is_lone_file() && !recipe.layout().is_for_servers();
+    let is_meant = is_alone && recipe.stores_codes() && subject.kind() == FileKind::LanguageModel;
+    subject.served.as_ref().filter(|_| is_meant)?;
+    let folder = match source.checkpoint.path().parent()? {
+        folder if folder.as_os_str().is_empty() => ".".to_owned(),
+        folder => folder.display().to_string(),
+    };
+    Some(Note::LoneLanguageModel { folder })
 }
 
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {

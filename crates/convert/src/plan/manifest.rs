@@ -7,8 +7,10 @@ use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
 use crate::model::Role;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::plan::Plan;
+use crate::plan::reason::Reason;
 use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
+use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::PART_KEY;
 
 /// Name of the layer that scores tokens.
@@ -96,11 +98,15 @@ impl Plan {
             match planned.scheme() {
                 Some(scheme) => drop(layers.codes.insert(layer, scheme)),
                 None if is_kept_matrix(planned) => layers.kept.push(layer),
+                None if is_expert_bank(&planned.header) => layers.kept_banks.push(layer),
                 None => {}
             }
         }
-        layers.has_input_scales =
-            self.tensors.iter().any(|planned| planned.input_scale_spec().is_some());
+        let has_input_scale = |planned: &PlannedTensor| {
+            let is_moved = matches!(planned.decision, Decision::Copy | Decision::Rename { .. });
+            planned.input_scale_spec().is_some() || is_moved && planned.reason == Reason::InputScale
+        };
+        layers.has_input_scales = self.tensors.iter().any(has_input_scale);
         // A head that shares the embedding's weight has no tensor of its own, and is a layer all the same.
         if !layers.codes.contains_key(OUTPUT_HEAD) {
             layers.kept.push(OUTPUT_HEAD.to_owned());

@@ -20,6 +20,9 @@ use crate::source::Source;
 /// End of the name of an activation scale in files of the time before markers.
 const LEGACY_INPUT_SCALE: &str = ".scale_input";
 
+/// The same in files of compressed-tensors, of NVFP4.
+const INPUT_DIVISOR: &str = ".input_global_scale";
+
 /// Decides for the tensors of a file whose layers in codes move to a layout.
 pub(crate) struct Migration<'a> {
     source: &'a Source,
@@ -140,16 +143,27 @@ impl<'a> Migration<'a> {
         header: &TensorHeader,
         stored: &StoredLayer,
     ) -> (Decision, Reason) {
+        let is_divisor = header.name.ends_with(INPUT_DIVISOR);
         let is_measured = layer_of_input_scale(&header.name).is_some()
-            || header.name.ends_with(LEGACY_INPUT_SCALE);
+            || header.name.ends_with(LEGACY_INPUT_SCALE)
+            || is_divisor;
+        // One that multiplies stands for another number than one that divides, and no tensor is computed here.
+        let divides = self.layout == Layout::CompressedTensors && stored.scheme == Scheme::NVFP4;
+        // That of FP8 has one dimension there, as layers of transformers do.
+        let is_shaped = self.layout != Layout::CompressedTensors || header.shape == [1];
+        let is_other = is_measured && (is_divisor != divides || !is_shaped);
         // Only these schemes have activation scales in any layout; other programs would meet an
         // unknown key.
         let is_read = [Scheme::FP8, Scheme::NVFP4].contains(&stored.scheme);
         // ComfyUI's converter of legacy files takes the scale's only element, and fails on more.
+        if is_other && is_read {
+            return (Decision::Remove, Reason::OtherInputScale);
+        }
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);
         }
         let name = match self.layout {
+            _ if is_divisor => header.name.clone(),
             Layout::ComfyLegacy => format!("{}{LEGACY_INPUT_SCALE}", stored.layer),
             Layout::Comfy | Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
                 input_scale_of(&stored.layer)

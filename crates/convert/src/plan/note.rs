@@ -32,6 +32,16 @@ pub enum Note {
         /// Its preset.
         detected: String,
     },
+    /// A weight file of a language model was named, whose folder servers would open.
+    LoneLanguageModel {
+        /// The folder.
+        folder: String,
+    },
+    /// Scales of inputs are left out, for the layout has another form for them.
+    InputScales {
+        /// Layers that had one.
+        layers: usize,
+    },
     /// The file holds the model a second time.
     Copy {
         /// Prefix of the names of the other one.

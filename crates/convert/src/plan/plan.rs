@@ -26,7 +26,7 @@ use crate::plan::request::PlanRequest;
 use crate::plan::stack::Stack;
 use crate::recipe::{PlainDtype, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::experts::is_of_single_expert;
-use crate::source::{SchemeConsumer, Source, Subject};
+use crate::source::{Opens, SchemeConsumer, Source, Subject};
 
 /// The decision for every tensor of a file. It never changes.
 #[derive(Clone, Debug)]
@@ -227,9 +227,14 @@ impl Plan {
         let by_name: BTreeMap<String, Scheme> =
             schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
         let are_alike = self.are_experts_alike();
-        let answer = |scheme| SchemeConsumer {
-            scheme,
-            answer: self.subject.opens_with(scheme, self.layout, are_alike),
+        let answer = |scheme| {
+            let answer = match self.subject.opens_with(scheme, self.layout, are_alike) {
+                Opens::Yes { program } if self.part.is_some() => {
+                    Opens::Yes { program: format!("{program}, once all parts are merged") }
+                }
+                answer => answer,
+            };
+            SchemeConsumer { scheme, answer }
         };
         by_name.into_values().map(answer).collect()
     }

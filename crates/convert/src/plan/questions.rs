@@ -17,13 +17,13 @@
 use regex::Regex;
 use roundwise_layout::{
     LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_input_scale,
-    layer_of_weight, weight_of,
+    layer_of_weight, reads_tables, weight_of,
 };
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
-use crate::model::{Detected, Preset, Shapes};
+use crate::model::{Detected, Preset, ReadAs, Shapes};
 use crate::plan::decision::{Decision, NotFinite};
 use crate::plan::reason::Reason;
 use crate::plan::stack::Stack;
@@ -233,14 +233,17 @@ impl<'a> Questions<'a> {
         Answer::new(Question::SideTensor, verdict.or(stray))
     }
 
-    /// Returns whether the codes that a layer of plain numbers gets have a tensor of this name themselves.
+    /// Returns whether the codes that a layer of plain numbers gets have a tensor of this name themselves, or would be
+    /// read with it.
     fn is_written_anew(&self, header: &TensorHeader, owner: &str) -> bool {
         let Some(weight) = self.source.checkpoint.get(&weight_of(owner)) else { return false };
         let Some(shape) = matrix_shape(&self.source.shape_of(weight)) else { return false };
         let Wish::Codes(scheme) = self.verdict(weight).wish else { return false };
         let layout = self.recipe.layout();
         let tensors = layout.layer_tensors(owner, scheme, MatmulPrecision::Any, shape);
-        tensors.iter().any(|tensor| tensor.name == header.name)
+        // Programs round the inputs of a layer in codes by a scale of them, and heed none beside plain numbers.
+        let is_of_inputs = layer_of_input_scale(&header.name).is_some() && scheme.has_scales();
+        is_of_inputs || tensors.iter().any(|tensor| tensor.name == header.name)
     }
 
     /// Returns whether an activation scale still holds for the codes that its layer gets.
@@ -512,6 +515,9 @@ impl<'a> Questions<'a> {
         if shape.len() != 2 && scheme.has_scales() && !self.has_coded_bank(header) {
             return Err(Reason::Rank(shape.len()));
         }
+        if let Some(because) = self.read_as_numbers(header, scheme) {
+            return Err(Reason::ReadAsNumbers(because.to_owned()));
+        }
         let Some(layer_shape) = self.layer_shape(header, scheme) else {
             return Err(Reason::Ragged("too large for this machine".to_owned()));
         };
@@ -530,6 +536,22 @@ impl<'a> Questions<'a> {
             return Err(Reason::Probe);
         }
         Ok(())
+    }
+
+    /// Returns what a weight is to programs that take its codes for numbers, where they do.
+    fn read_as_numbers(&self, header: &TensorHeader, scheme: Scheme) -> Option<&'static str> {
+        let layer = layer_of(&header.name);
+        // A preset that was asked for may know of none; the module that reads the weight is the same.
+        let own = self.detected.component_of(&header.name).preset;
+        let presets = [own, self.preset_of(&header.name), Preset::base()];
+        let rules = presets.into_iter().flat_map(|preset| &preset.keep);
+        let is_read = |read_as: ReadAs| match read_as {
+            ReadAs::Layer => true,
+            ReadAs::Table => reads_tables(self.recipe.layout(), scheme),
+            ReadAs::Numbers => false,
+        };
+        let mut rules = rules.filter(|rule| rule.layers.matches(layer) && !is_read(rule.read_as));
+        rules.next().filter(|_| scheme.has_scales()).map(|rule| rule.reason.as_str())
     }
 
     /// Checks that each device of a server gets whole blocks of a layer.

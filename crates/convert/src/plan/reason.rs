@@ -49,6 +49,8 @@ pub enum Reason {
     },
     /// The size heuristic skips it.
     Heuristic(String),
+    /// Programs take its codes for numbers; what it is to them.
+    ReadAsNumbers(String),
     /// No whole number of blocks or groups covers it.
     Ragged(String),
     /// Loaders tell the model apart by its shape, which packing or padding would change.
@@ -66,6 +68,8 @@ pub enum Reason {
     OtherPart,
     /// An activation scale whose layer stays in the scheme it was measured for.
     InputScale,
+    /// An activation scale in a form that the layout does not have.
+    OtherInputScale,
     /// A scale or marker of a layer that is stored anew.
     Superseded,
     /// A scale or marker that belongs to nothing.
@@ -144,6 +148,9 @@ impl fmt::Display for Reason {
                 write!(f, "{elements} elements, under the minimum of {min_size}")
             }
             Reason::Heuristic(rule) => write!(f, "size rule: {rule}"),
+            Reason::ReadAsNumbers(because) => {
+                write!(f, "programs would take its codes for numbers; {because}")
+            }
             Reason::Ragged(problem) => write!(f, "{problem}"),
             Reason::Probe => {
                 write!(f, "loaders recognise the model by its shape, which packing would change")
@@ -159,6 +166,9 @@ impl fmt::Display for Reason {
                 write!(f, "beside the main model, which alone `comfy-legacy` marks")
             }
             Reason::InputScale => write!(f, "activation scale; its layer keeps its scheme"),
+            Reason::OtherInputScale => {
+                write!(f, "activation scale in a form that the layout does not have")
+            }
             Reason::Superseded => write!(f, "its layer is stored anew"),
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),
             Reason::Stray => write!(f, "scale of a weight that is not there"),

@@ -73,6 +73,8 @@ pub fn extract_error_lora(
     // No alpha: without one ComfyUI takes the factor 1.
     let manifest = Manifest::new(BTreeMap::new(), specs.collect())?;
     let output = TensorFileWriter::create(&path, manifest, overwrite)?;
+    // Its numbers are made of the weights.
+    output.limit_permissions(original.checkpoint.files());
     // One layer after the other, with one error in memory at a time.
     let [mut before, mut after] = [0.0, 0.0];
     for (stored, shape) in &layers {

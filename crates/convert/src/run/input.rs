@@ -1,8 +1,9 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use roundwise_compute::Engines;
 use roundwise_rounding::Options;
+use roundwise_tensor_file::name_one_file;
 
 use crate::error::ConvertError;
 use crate::plan::run_facts::RunFacts;
@@ -27,6 +28,8 @@ pub(crate) struct Input {
     /// Hash of every file, once it is known.
     hashes: Vec<OnceLock<FileHash>>,
     statistics_hash: Option<String>,
+    /// Adapters and statistics.
+    side_files: Vec<PathBuf>,
 }
 
 impl Input {
@@ -44,7 +47,10 @@ impl Input {
         };
         let hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
         let recipe = job.recipe.clone();
-        Ok(Self { source, statistics, search, recipe, hashes, statistics_hash: None })
+        let adapters = recipe.adapters().iter().map(|(path, _)| path.clone());
+        let side_files =
+            adapters.chain(job.statistics.iter().map(|file| file.path.clone())).collect();
+        Ok(Self { source, statistics, search, recipe, hashes, statistics_hash: None, side_files })
     }
 
     /// Refuses an output that is a file of the input.
@@ -52,7 +58,8 @@ impl Input {
     /// # Errors
     /// [`ConvertError::OutputIsInput`].
     pub(crate) fn refuse_as_output(&self, output: &Path) -> Result<(), ConvertError> {
-        match self.source.checkpoint.same_file_as(output) {
+        let is_beside = self.side_files.iter().any(|file| name_one_file(file, output));
+        match is_beside || self.source.checkpoint.same_file_as(output) {
             true => Err(ConvertError::OutputIsInput { path: output.to_owned() }),
             false => Ok(()),
         }

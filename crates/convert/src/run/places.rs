@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_tensor_file::{Overwrite, check_writable, is_vacant};
+use roundwise_tensor_file::{Overwrite, check_writable, is_vacant, name_one_file};
 
 use crate::error::ConvertError;
 use crate::run::job::Job;
@@ -81,7 +81,7 @@ impl Target {
 
 /// Checks that no target lands on another one, or on a file of an input.
 ///
-/// - `inputs`: of all jobs; one that cannot be opened says so when its turn comes
+/// - `inputs`: of all jobs, and whatever else they read; one that cannot be opened says so when its turn comes
 ///
 /// # Errors
 /// [`ConvertError::SamePlace`], [`ConvertError::OutputIsInput`].
@@ -101,6 +101,12 @@ pub fn check_apart(targets: &[Target], inputs: &[PathBuf]) -> Result<(), Convert
         return Ok(());
     }
     // By the open files, as `Prepared::new` compares them: links lead past names.
+    for target in &existing {
+        if inputs.iter().any(|input| name_one_file(input, &target.path)) {
+            return Err(ConvertError::OutputIsInput { path: target.path.clone() });
+        }
+    }
+    // A folder or an index stands for its files.
     for source in inputs.iter().filter_map(|input| Source::open(input).ok()) {
         let replaced = existing.iter().find(|target| source.checkpoint.same_file_as(&target.path));
         if let Some(target) = replaced {

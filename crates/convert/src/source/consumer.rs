@@ -112,6 +112,9 @@ fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool
         false if subject.detected.main.has_coded_banks => {
             opener(layout, scheme).of_model_with_banks()
         }
+        false if subject.expert_banks.is_some() => {
+            opener(layout, scheme).of_model_with_kept_banks()
+        }
         false => opener(layout, scheme),
     };
     match subject.kind() {

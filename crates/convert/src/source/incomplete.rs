@@ -8,10 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::model::detect::models_behind_segments;
-use crate::model::{Detected, FileKind, Shapes};
+use crate::model::{Detected, FileKind, Preset, Shapes};
 use crate::source::adapter::changed_layer;
 use crate::source::model_config::{MODEL_CONFIG, ServedModel};
-use crate::source::model_sizes::differing_size;
+use crate::source::model_sizes::{EMBEDDING, differing_size};
 
 /// Why a file is not a model as programs look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub(crate) enum Incomplete {
     Unmerged {
         /// The first layer with a change.
         layer: String,
+    },
+    /// The configuration beside the file speaks of codes of a kind that is not read, and the file holds plain numbers.
+    Method {
+        /// What the configuration calls it.
+        method: String,
     },
     /// The configuration in the folder of a model cannot be read, or is of another model.
     Configuration {
@@ -101,6 +106,9 @@ impl Incomplete {
         {
             return Some(Self::Part { number, of });
         }
+        if let Some(method) = served.and_then(|served| served.unread_method.clone()) {
+            return Some(Self::Method { method });
+        }
         if let Some(problem) = problem_of_configuration(file, shapes, served) {
             return Some(Self::Configuration { problem });
         }
@@ -159,6 +167,10 @@ impl Incomplete {
                 "`{layer}` has its weight and the change of an adapter beside it, which programs that look \
                  for the weight leave out"
             ),
+            Self::Method { method } => format!(
+                "`quant_method: {method}` of its `{MODEL_CONFIG}` is not known here, and with it what is done to the \
+                 numbers in the file before they are used"
+            ),
             Self::Configuration { problem } => format!(
                 "programs learn from `{MODEL_CONFIG}` what a folder holds, and the one in this folder {problem}"
             ),
@@ -173,6 +185,7 @@ impl Incomplete {
                 "merge it first (PEFT: `model = model.merge_and_unload()`, then save it again)"
             }
             Self::Slice => "put the shares together with the program that wrote them",
+            Self::Method { .. } => "start from the weights that it was made from",
             Self::Configuration { .. } => {
                 "fetch the model's own, or name the weight file for a program that opens it alone"
             }
@@ -196,7 +209,13 @@ fn problem_of_configuration(
         return None;
     }
     if let Some(served) = served {
-        let differing = differing_size(&served.config, shapes)?;
+        // All families that have no more rules than the common ones call it so.
+        let is_common = served.is_known && served.preset.name == Preset::served().name;
+        let lacks_table = is_common && !file.is_gguf() && shapes.ending_with(EMBEDDING).is_empty();
+        let lacking =
+            || format!("no tensor is called `model.{EMBEDDING}`, as in a `{}`", served.model_type);
+        let differing = lacks_table.then(lacking);
+        let differing = differing.or_else(|| differing_size(&served.config, shapes))?;
         return Some(format!("is of another model: {differing}"));
     }
     let text = file.text_beside(MODEL_CONFIG)?;

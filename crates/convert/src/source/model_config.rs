@@ -35,13 +35,38 @@ pub(crate) struct ServedModel {
     pub(crate) has_single_experts: bool,
     /// The layout of the codes that it speaks of.
     pub(crate) codes: Option<Layout>,
+    /// What it calls the codes of the weights, where the file has none and such codes are not read.
+    pub(crate) unread_method: Option<String>,
     /// All that it says.
     pub(crate) config: Value,
 }
 
+/// What configurations call codes that are read, all in small letters. A program may make them of plain numbers when it
+/// loads the file, and saves the configuration with that.
+const READ_METHODS: [&str; 16] = [
+    "auto-round",
+    "auto_round",
+    "awq",
+    "bitsandbytes",
+    "compressed-tensors",
+    "fbgemm_fp8",
+    "fp8",
+    "gguf",
+    "gptq",
+    "hqq",
+    "intel/auto-round",
+    "modelopt",
+    "mxfp4",
+    "quanto",
+    "quark",
+    "torchao",
+];
+
 impl ServedModel {
     /// Recognises a language model by the configuration beside its weights.
-    pub(crate) fn beside(file: &Checkpoint) -> Option<Self> {
+    ///
+    /// - `has_codes`: whether any of the weights are in codes
+    pub(crate) fn beside(file: &Checkpoint, has_codes: bool) -> Option<Self> {
         let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
         let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
@@ -51,6 +76,8 @@ impl ServedModel {
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
             codes: told_layout(&config),
+            unread_method: method(&config)
+                .filter(|it| !has_codes && !READ_METHODS.contains(&it.as_str())),
             config,
         })
     }
@@ -71,9 +98,15 @@ fn served_type(config: &Value) -> Option<String> {
     is_served.then_some(model_type)
 }
 
+/// Returns what a configuration calls the codes of the weights, in small letters.
+fn method(config: &Value) -> Option<String> {
+    let method = config.get(QUANTIZATION_CONFIG)?.get("quant_method")?.as_str()?;
+    Some(method.to_ascii_lowercase())
+}
+
 /// Returns the layout that a configuration says the layers in codes have.
 fn told_layout(config: &Value) -> Option<Layout> {
-    match config.get(QUANTIZATION_CONFIG)?.get("quant_method")?.as_str()? {
+    match method(config)?.as_str() {
         "compressed-tensors" => Some(Layout::CompressedTensors),
         "fp8" => Some(Layout::Fp8),
         "modelopt" => Some(Layout::ModelOpt),

@@ -10,7 +10,7 @@ use crate::model::Shapes;
 const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
 
 /// End of the name of the table of words: a matrix of words × hidden size.
-const EMBEDDING: &str = "embed_tokens.weight";
+pub(crate) const EMBEDDING: &str = "embed_tokens.weight";
 
 /// Key of the width of a table of words that is projected into the model's.
 const NARROW: &str = "word_embed_proj_dim";

@@ -159,15 +159,18 @@ impl Source {
                 Self::open_named(path, recipe)?
             }
         };
-        source.refuse_unmerged(recipe)?;
+        source.refuse_other_numbers(recipe)?;
         source.adapters = Adapters::open(recipe, &source.checkpoint, &source.stored)?;
         Ok(source)
     }
 
-    /// Refuses weights with an adapter beside them: no program that reads what is written would add it.
-    fn refuse_unmerged(&self, recipe: &Recipe) -> Result<(), ConvertError> {
+    /// Refuses numbers that programs change before they use them, by an adapter beside them or as a configuration says:
+    /// no program that reads what is written would.
+    fn refuse_other_numbers(&self, recipe: &Recipe) -> Result<(), ConvertError> {
         match &self.subject.incomplete {
-            Some(incomplete @ Incomplete::Unmerged { .. }) if recipe.insisted_kind().is_none() => {
+            Some(incomplete @ (Incomplete::Unmerged { .. } | Incomplete::Method { .. }))
+                if recipe.insisted_kind().is_none() =>
+            {
                 Err(ConvertError::Refused {
                     path: self.checkpoint.path().to_owned(),
                     title: self.subject.detected.main.title.to_owned(),
@@ -308,10 +311,11 @@ impl Source {
 
     /// Lists what is wrong with its layers in codes, in name order: what a repair is about.
     pub(crate) fn defects(&self) -> Vec<Defect> {
-        let StoredLayers { defects, orphans, .. } = &self.stored;
+        let StoredLayers { defects, orphans, contradictions, .. } = &self.stored;
         let markers = self.stored.one_sided_markers().into_iter().chain(self.stored.missing_half());
         let markers = markers.filter(|defect| self.counts(defect));
-        let mut all: Vec<Defect> = defects.iter().chain(orphans).cloned().chain(markers).collect();
+        let mut all: Vec<Defect> =
+            defects.iter().chain(orphans).chain(contradictions).cloned().chain(markers).collect();
         all.sort();
         all
     }

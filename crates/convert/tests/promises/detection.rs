@@ -353,6 +353,11 @@ fn text_encoders() -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
         ("clip_l", "text_model.encoder.layers.0.mlp.fc1.weight".to_owned()),
+        (
+            "clip_text",
+            "encoder.layers.0.mlp.fc1.weight, embeddings.token_embedding.weight, embeddings.position_embedding.weight"
+                .to_owned(),
+        ),
         ("open_clip", "transformer.resblocks.0.attn.in_proj_weight".to_owned()),
         ("jina_clip_2", "model.encoder.layers.0.mixer.Wqkv.weight".to_owned()),
         ("t5xxl", format!("{t5}, encoder.block.23.layer.1.DenseReluDense.wi_1.weight 10240x4096")),

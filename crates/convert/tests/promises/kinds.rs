@@ -78,6 +78,12 @@ fn rows() -> Vec<(&'static str, FileKind, String, Answer)> {
             No,
         ),
         row("clip_l", TextEncoder, "text_model.encoder.layers.0.mlp.fc1.weight", No),
+        row(
+            "clip_text",
+            TextEncoder,
+            "encoder.layers.0.mlp.fc1.weight, embeddings.token_embedding.weight, embeddings.position_embedding.weight",
+            No,
+        ),
         row("jina_clip_2", TextEncoder, "model.encoder.layers.0.mixer.Wqkv.weight", No),
         row("t5_gemma", TextEncoder, "model.encoder.layers.0.pre_self_attn_layernorm.weight 8", No),
         row("bert", TextEncoder, "encoder.layer.0.attention.self.query.weight", NotKnown),

@@ -147,13 +147,20 @@ fn asking_for_a_part_that_takes_no_codes_is_an_error() {
 }
 
 #[test]
-fn a_parameter_called_input_scale_is_not_taken_for_a_scale() {
+fn a_number_called_input_scale_stays_beside_plain_numbers_alone() {
     let folder = TempDir::new().unwrap();
     let tensors = [Tensor::f32("a.weight", &gaussian(4, 4, 1)), scalar("a.input_scale", 0.25)];
     let input = write(&folder, "in.safetensors", &tensors);
     let output = folder.path().join("out.safetensors");
-    run(&input, &output, RecipeFile::default()).unwrap();
+    let scheme = Some("bf16".to_owned());
+    run(&input, &output, RecipeFile { scheme, ..RecipeFile::default() }).unwrap();
     assert_eq!(bytes_of(&output, "a.input_scale"), 0.25f32.to_le_bytes());
+    // Beside codes programs would round inputs by it.
+    let coded = folder.path().join("coded.safetensors");
+    let report = run(&input, &coded, RecipeFile::default()).unwrap();
+    assert!(Checkpoint::open(&coded).unwrap().get("a.input_scale").is_none());
+    let notes: Vec<String> = report.notes.iter().map(ToString::to_string).collect();
+    assert!(notes.iter().any(|note| note.contains("a.input_scale")), "{notes:?}");
 }
 
 #[test]

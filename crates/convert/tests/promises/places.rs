@@ -63,6 +63,11 @@ fn two_outputs_in_one_place_and_an_output_on_an_input_are_refused() {
     assert_eq!(check(&[&a, &report]), Ok(()));
     assert_eq!(check(&[&a, &report, &b]), Err("same_place"));
     assert_eq!(check(&[&report, &onto]), Err("output_is_input"));
+    // Whatever is read counts, such as a recipe.
+    let recipe = folder.path().join("full/file");
+    let onto = Target::file(recipe.clone(), "the report", Overwrite::Replace);
+    let error = check_apart(&[onto], &[input.clone(), recipe]).map_err(|error| error.kind());
+    assert_eq!(error, Err("output_is_input"));
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 use serde_json::Value;
 
-use crate::names::{find_weight, parts_of};
+use crate::names::{find_weight, layer_of_weight, parts_of};
 use crate::read::foreign::file::ForeignFile;
 use crate::read::foreign::parts::PLAIN;
+use crate::read::scales::lost_scale;
 use crate::read::spelling::Spelling;
 use crate::read::stored_layers::StoredLayers;
 
@@ -87,6 +88,31 @@ pub(crate) fn partial_weights(file: &Checkpoint) -> Vec<(String, String)> {
         }
     }
     partial.into_iter().collect()
+}
+
+/// Finds FP8 numbers that are no layer's weight, such as a bias or the `in_proj_weight` of an attention, beside what may be
+/// their scale.
+pub(crate) fn scaled_numbers_of_fp8(
+    file: &Checkpoint,
+    found: &StoredLayers,
+) -> Vec<(String, String)> {
+    const ENDINGS: [&str; 4] = [".scale", ".weight_scale", ".weight_scale_inv", ".scale_weight"];
+    let read: BTreeSet<&str> =
+        found.foreign.values().map(|layer| layer.codes_tensor.as_str()).collect();
+    let is_alone = |header: &&TensorHeader| {
+        matches!(header.dtype, Dtype::F8E4M3 | Dtype::F8E5M2)
+            && layer_of_weight(&header.name).is_none()
+            && !read.contains(header.name.as_str())
+            && !found.side_tensors.contains_key(&header.name)
+    };
+    let scaled = file.tensors().iter().filter(is_alone).filter_map(|header| {
+        let inside = ENDINGS.iter().map(|ending| format!("{}{ending}", header.name));
+        let scale = inside.into_iter().find(|name| file.get(name).is_some());
+        let scale = scale.or_else(|| lost_scale(file, &header.name))?;
+        let why = format!("{} numbers beside `{scale}`, which may be their scale", header.dtype);
+        Some((header.name.clone(), why))
+    });
+    scaled.collect()
 }
 
 /// Finds modules without a weight that hold a matrix of whole numbers beside plain ones, and says what it is: codes

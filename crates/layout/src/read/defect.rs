@@ -32,5 +32,8 @@ pub(crate) mod breaks {
     pub(crate) const LOST_HEADER: &str = "programs that copy tensors without the header's entries";
     pub(crate) const DUMMY: &str =
         "ComfyUI from 0.3.77 on, which turns the weight into FP8 without a scale";
+    pub(crate) const SERVERS: &str =
+        "vLLM, SGLang and transformers, which read it as the configuration says";
+    pub(crate) const SCALED: &str = "programs that take the numbers as they are";
     pub(crate) const UNEXPECTED: &str = "programs that refuse unexpected keys; ComfyUI logs them";
 }

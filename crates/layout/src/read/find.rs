@@ -6,7 +6,10 @@ use crate::legacy::FULL_PRECISION_ELEMENTS;
 use crate::marker::Marker;
 use crate::matmul_precision::MatmulPrecision;
 use crate::names::{find_weight, layer_of_weight};
-use crate::read::companions::{partial_weights, rotating_entry, unknown_companions, unnamed_codes};
+use crate::read::companions::{
+    partial_weights, rotating_entry, scaled_numbers_of_fp8, unknown_companions, unnamed_codes,
+};
+use crate::read::contradictions::contradictions;
 use crate::read::defect::{Defect, breaks};
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
@@ -14,7 +17,7 @@ use crate::read::foreign::file::ForeignFile;
 use crate::read::header_scales::header_scales;
 use crate::read::markers::Markers;
 use crate::read::odd_scales::odd_scales;
-use crate::read::orphans::{orphans, strays};
+use crate::read::orphans::{orphans, scaled_numbers, strays};
 use crate::read::recognise::recognise;
 use crate::read::scales::lost_scale;
 use crate::read::servers::packed_by_servers;
@@ -71,7 +74,7 @@ impl StoredLayers {
                     found.layers.remove(layer);
                     Err(format!("has both `{}` and `{}`", first.name, header.name))
                 }
-                None => recognise(file, header, layer, markers.get(layer), "weight_scale"),
+                None => recognise(&described, header, layer, markers.get(layer), "weight_scale"),
             };
             let recognised = recognised.and_then(|stored| {
                 for (name, numbers) in stored.iter().flat_map(StoredLayer::scale_names) {
@@ -96,9 +99,11 @@ impl StoredLayers {
         found.add_foreign(foreign);
         found.refuse_lost_scales(&described);
         found.refuse_unknown_companions(&described);
+        found.defects.extend(scaled_numbers(file, &found)?);
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
+        found.contradictions = contradictions(&described, &found);
         found.full_precision_layers = found.asking_for_full_precision(file, &markers);
         Ok(found)
     }
@@ -108,7 +113,7 @@ impl StoredLayers {
     fn refuse_lost_scales(&mut self, file: &ForeignFile<'_>) {
         let plain = || self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
         let in_header = header_scales(file, &plain().map(|layer| layer.layer.as_str()).collect());
-        let method = file.text("quant_method");
+        let method = file.text("quant_method").filter(|_| file.is_of_configuration());
         let lost = plain().filter_map(|layer| {
             let codes = layer.scheme.grid().name();
             let name = layer.layer.as_str();
@@ -136,9 +141,10 @@ impl StoredLayers {
 
     /// Refuses codes that are another weight than they seem: beside a tensor under a name that is not known
     /// there, or of a model whose configuration rotates its inputs.
-    fn refuse_unknown_companions(&mut self, file: &ForeignFile<'_>) {
+    pub(crate) fn refuse_unknown_companions(&mut self, file: &ForeignFile<'_>) {
         let mut refused = unknown_companions(file, self);
         refused.extend(unnamed_codes(file, self));
+        refused.extend(scaled_numbers_of_fp8(file, self));
         // What is refused as codes is not refused once more.
         let is_plain = |layer: &String| {
             !self.layers.contains_key(layer) && self.defects.iter().all(|it| it.layer != *layer)
@@ -146,7 +152,12 @@ impl StoredLayers {
         refused.extend(partial_weights(file).into_iter().filter(|(layer, _)| is_plain(layer)));
         let has_codes = !self.layers.is_empty() || !self.foreign.is_empty();
         if has_codes && let Some(entry) = rotating_entry(file) {
-            let coded = self.layers.keys().chain(self.foreign.keys());
+            // Markers say what the codes are to a program that reads no configuration.
+            let is_unmarked = |layer: &&StoredLayer| {
+                !matches!(layer.spelling, Spelling::Comfy | Spelling::ComfyLegacy)
+            };
+            let own = self.layers.values().filter(is_unmarked).map(|layer| &layer.layer);
+            let coded = own.chain(self.foreign.keys());
             let why = format!("codes of a rotated weight, as `{entry}` of the configuration says");
             refused.extend(coded.map(|layer| (layer.clone(), why.clone())));
         }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_scheme::GridKind;
-use roundwise_tensor_file::Checkpoint;
+use roundwise_tensor_file::{Checkpoint, TensorFileError};
 
 use crate::legacy::SCALED_FP8;
 use crate::marker::{Marker, QUANTIZATION_METADATA};
 use crate::names::find_weight;
 use crate::read::defect::{Defect, breaks};
+use crate::read::foreign::parts::{Numbers, PLAIN};
 use crate::read::side_tensors::{file_part, legacy_marker};
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::StoredLayer;
@@ -119,6 +120,31 @@ pub(crate) fn strays(file: &Checkpoint, found: &StoredLayers) -> Vec<String> {
         })
     };
     file.tensors().iter().map(|header| &header.name).filter(is_stray).cloned().collect()
+}
+
+/// Finds weights of plain numbers that ComfyUI multiplies by a scale beside them, which makes them other numbers.
+///
+/// # Errors
+/// When a scale cannot be read.
+pub(crate) fn scaled_numbers(
+    file: &Checkpoint,
+    found: &StoredLayers,
+) -> Result<Vec<Defect>, TensorFileError> {
+    let mut scaled = vec![];
+    for (name, layer) in &found.side_tensors {
+        let is_taken = found.layers.contains_key(layer) || found.foreign.contains_key(layer);
+        let weight = find_weight(file, layer).filter(|it| !is_taken && PLAIN.contains(&it.dtype));
+        let (Some(weight), Some(scale)) = (weight, file.get(name)) else { continue };
+        if is_dummy(file, layer, name) && Numbers::of(scale).all(file)?.iter().any(|it| *it != 1.0)
+        {
+            let problem = format!(
+                "its weight is {} beside `{name}`, which is not 1: ComfyUI multiplies by it",
+                weight.dtype
+            );
+            scaled.push(Defect::new(layer, problem, breaks::SCALED));
+        }
+    }
+    Ok(scaled)
 }
 
 /// Tells whether the scale of a weight that holds no codes makes ComfyUI round that weight.

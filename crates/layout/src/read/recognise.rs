@@ -4,6 +4,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 use crate::legacy::{SCALE_FORMAT, SCALED_FP16, scale_format};
 use crate::marker::Marker;
 use crate::read::bank::recognise_bank;
+use crate::read::foreign::file::ForeignFile;
 use crate::read::packed::recognise_packed;
 use crate::read::scales::{check_scale, find_scale, infer_tiling, refuse_unknown_scales};
 use crate::read::servers::recognise_servers;
@@ -19,7 +20,7 @@ use crate::read::stored_layer::{StoredLayer, matrix_shape};
 /// # Errors
 /// One line that says why the weight cannot be read: what was found and what was expected.
 pub(crate) fn recognise(
-    file: &Checkpoint,
+    file: &ForeignFile<'_>,
     weight: &TensorHeader,
     layer: &str,
     marker: Option<&Marker>,

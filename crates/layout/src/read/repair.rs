@@ -4,6 +4,7 @@ use crate::layout::Layout;
 use crate::marker::Marker;
 use crate::names::find_weight;
 use crate::read::defect::Defect;
+use crate::read::foreign::file::ForeignFile;
 use crate::read::markers::Markers;
 use crate::read::orphans::strays;
 use crate::read::recognise::recognise;
@@ -59,6 +60,9 @@ impl RepairedLayers {
                 None => stored.defects.push(defect),
             }
         }
+        // A marker or a scale that is mended makes no layer of codes beside what is not known there.
+        stored.refuse_unknown_companions(&ForeignFile::new(file));
+        repairs.retain(|repair| stored.defects.iter().all(|it| it.layer != repair.defect.layer));
         stored.full_precision_layers = stored.asking_for_full_precision(file, &markers.by_layer);
         // 2. Scales and markers that no layer answers to, once it is known which layers there are.
         for orphan in std::mem::take(&mut stored.orphans) {
@@ -118,7 +122,8 @@ fn remedy(
         (Some(bytes), known) => meant_marker(file, weight, layer, bytes, known)?,
         (None, known) => (known?.clone(), "the scale is taken that is called"),
     };
-    let readable = |part: &str| recognise(file, weight, layer, Some(&marker), part).ok()?;
+    let described = ForeignFile::new(file);
+    let readable = |part: &str| recognise(&described, weight, layer, Some(&marker), part).ok()?;
     // The name that loaders know first, so that a layer with both names keeps it.
     let named = readable("weight_scale").map(|stored| (stored, "weight_scale"));
     let (stored, part) = named.or_else(|| Some((readable("scale_weight")?, "scale_weight")))?;

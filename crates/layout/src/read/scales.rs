@@ -4,6 +4,7 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::names::{find_weight, parts_of};
+use crate::read::foreign::file::ForeignFile;
 use crate::read::server_blocks::server_blocks;
 use crate::read::side_tensors::SCALE_PART;
 use crate::read::spelling::Spelling;
@@ -114,7 +115,7 @@ fn is_idle_zero_point(file: &Checkpoint, tensor: &TensorHeader) -> bool {
 
 /// Infers from the shape of a scale what it covers, where no marker says it.
 pub(crate) fn infer_tiling(
-    file: &Checkpoint,
+    file: &ForeignFile<'_>,
     spelling: Spelling,
     scale: &TensorHeader,
     shape: [usize; 2],
@@ -124,6 +125,8 @@ pub(crate) fn infer_tiling(
     let is_column =
         scale.shape.len() == 2 && scale.shape[1] == 1 && scale.shape[0] == shape[0] as u64;
     match spelling {
+        // The same number either way, as programs write it that store blocks.
+        Spelling::WeightScale if scale.shape == [1, 1] && shape == [128, 128] => BLOCK,
         Spelling::WeightScale if is_single => Tiling::Tensor,
         Spelling::WeightScale if is_column => Tiling::Row,
         // A shape that fits nothing is checked against rows next, and refused with both in words.

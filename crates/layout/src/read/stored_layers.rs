@@ -28,6 +28,9 @@ pub struct StoredLayers {
     /// or ComfyUI does not heed them. Nothing is lost without the former, and the latter are
     /// decoded all the same.
     pub orphans: Vec<Defect>,
+    /// Layers of a folder that its configuration tells servers to read as something else, in name order. They are decoded
+    /// all the same.
+    pub contradictions: Vec<Defect>,
     /// Tensors that only serve quantized layers (scales, markers), with the layer they belong to;
     /// the layer is empty for file-wide ones. A scale without any weight may be something else and
     /// is not among them.

@@ -16,6 +16,8 @@ pub struct ServedLayers {
     pub codes: BTreeMap<String, Scheme>,
     /// Matrices that are kept.
     pub kept: Vec<String>,
+    /// Banks of experts, each in one tensor, that are kept.
+    pub kept_banks: Vec<String>,
     /// Whether the file holds scales of inputs, where the layout has a place for them.
     pub has_input_scales: bool,
 }
@@ -70,14 +72,26 @@ impl ServedLayers {
     }
 
     /// Returns the names of matrices that are plain numbers.
-    fn plain(&self) -> Vec<&str> {
+    fn plain(&self) -> Vec<String> {
         let numbers = self.codes.iter().filter(|(_, scheme)| !scheme.has_scales());
-        let mut plain: Vec<&str> = self.kept.iter().map(String::as_str).collect();
-        plain.extend(numbers.map(|(layer, _)| layer.as_str()));
+        let mut plain = self.kept.clone();
+        plain.extend(numbers.map(|(layer, _)| layer.clone()));
+        plain.extend(self.kept_banks.iter().flat_map(|bank| names_of_bank(bank)));
         plain.sort_unstable();
         plain.dedup();
         plain
     }
+}
+
+/// Returns the names by which programs ask whether a bank of experts is kept: its own, that of the module that holds it,
+/// and those that the layers of the first expert would have.
+///
+/// # Source
+/// `CompressedTensorsMoEMethod.get_moe_method` and `is_layer_skipped` of vLLM, `get_quant_method` of SGLang.
+fn names_of_bank(bank: &str) -> Vec<String> {
+    let Some((module, _)) = bank.rsplit_once('.') else { return vec![bank.to_owned()] };
+    let layers = ["gate_proj", "up_proj", "down_proj"].map(|layer| format!("{module}.0.{layer}"));
+    [bank, module].map(str::to_owned).into_iter().chain(layers).collect()
 }
 
 /// Returns the configuration of compressed-tensors: the first group stands for all linear layers, and

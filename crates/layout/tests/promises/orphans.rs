@@ -29,6 +29,26 @@ fn scales_of_layers_that_were_kept() {
     assert_eq!(file.stored.layers.keys().collect::<Vec<_>>(), ["b"]);
 }
 
+/// ComfyUI multiplies a weight that is no FP8 by its scale as well.
+#[test]
+fn numbers_beside_a_scale_that_is_not_1_are_not_taken_as_they_are() {
+    let file = |number: f32, dtype: &str| {
+        let tensors = [
+            ones("a.weight", dtype, &[4, 8]),
+            scale("a.scale_weight", &[1], &[number]),
+            Tensor::new("scaled_fp8", "F8_E4M3", &[0], vec![]),
+        ];
+        opened(&tensors, None)
+    };
+    for dtype in ["BF16", "F16", "F32"] {
+        let problem = format!(
+            "its weight is {dtype} beside `a.scale_weight`, which is not 1: ComfyUI multiplies by it"
+        );
+        assert_eq!(defects(&file(0.25, dtype)), [("a", problem.as_str())]);
+        assert_eq!(defects(&file(1.0, dtype)), []);
+    }
+}
+
 #[test]
 fn markers_without_a_weight() {
     let problem = "is marked as quantized, but has no weight";

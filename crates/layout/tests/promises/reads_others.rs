@@ -225,6 +225,25 @@ fn blocks_of_weight_scale_are_those_of_the_configuration_or_128() {
     }
 }
 
+#[test]
+fn blocks_of_the_configuration_go_before_others_that_fit() {
+    let scales = || scale("a.weight_scale_inv", &[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+    let weight = || fp8("a.weight", &[192, 192]);
+    let config = r#"{"quantization_config": {"weight_block_size": [96, 96]}}"#;
+    let (_, scheme, values) = read_a(&opened_beside(&[weight(), scales()], config));
+    assert_eq!((scheme.as_str(), values[96], values[128]), ("fp8-block-96", 2.0, 2.0));
+    let (_, scheme, values) = read_a(&opened(&[weight(), scales()], None));
+    assert_eq!((scheme.as_str(), values[96], values[128]), ("fp8-block-128", 1.0, 2.0));
+}
+
+#[test]
+fn the_scale_of_one_block_has_two_dimensions() {
+    for (shape, scheme) in [(&[1, 1][..], "fp8-block-128"), (&[1], "fp8"), (&[], "fp8")] {
+        let tensors = [fp8("a.weight", &[128, 128]), scale("a.weight_scale", shape, &[2.0])];
+        assert_eq!(read_a(&opened(&tensors, None)).1, scheme, "{shape:?}");
+    }
+}
+
 /// Symmetric schemes of compressed-tensors may write them.
 #[test]
 fn zero_points_that_are_zero_change_nothing() {

@@ -366,6 +366,23 @@ fn codes_without_a_scale_beside_one_of_an_unknown_name() {
 }
 
 #[test]
+fn fp8_under_other_names_than_a_weight_beside_what_may_be_its_scale() {
+    for (name, beside) in [
+        ("m.in_proj_weight", "m.in_proj_weight_scale"),
+        ("m.modulation", "m.modulation.weight_scale"),
+        ("m.modulation", "m.modulation_scale_inv"),
+        ("m.bias", "m.bias_scale"),
+        ("m.w1", "m.w1.scale"),
+    ] {
+        let file = opened(&[fp8(name, &[2, 2]), scale(beside, &[], &[0.5])], None);
+        let problem = format!("holds F8_E4M3 numbers beside `{beside}`, which may be their scale");
+        assert_eq!(defects(&file), [(name, problem.as_str())]);
+        // Without it the numbers are what they say.
+        assert_eq!(defects(&opened(&[fp8(name, &[2, 2])], None)), []);
+    }
+}
+
+#[test]
 fn codes_beside_a_tensor_that_may_make_another_weight_of_them() {
     let scaled = || vec![fp8("m.a.weight", &[2, 2]), scale("m.a.weight_scale", &[], &[0.5])];
     let plain = || vec![fp8("m.a.weight", &[2, 2])];

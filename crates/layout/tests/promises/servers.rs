@@ -169,7 +169,7 @@ fn layers(codes: &[(&str, &str)], kept: &[&str]) -> ServedLayers {
     ServedLayers {
         codes: codes.iter().map(|(layer, name)| ((*layer).to_owned(), scheme(name))).collect(),
         kept: kept.iter().map(|layer| (*layer).to_owned()).collect(),
-        has_input_scales: false,
+        ..ServedLayers::default()
     }
 }
 
@@ -188,6 +188,23 @@ fn kept_matrices_are_told_by_name_in_the_words_of_each_layout() {
     let modelopt = Layout::ModelOpt.server_config(&layers).unwrap();
     assert_eq!(modelopt.quantization_config["ignore"], json!(["lm_head", "m.o"]));
     assert_eq!(modelopt.file.unwrap().0, "hf_quant_config.json");
+}
+
+#[test]
+fn kept_banks_are_told_by_every_name_that_programs_ask_for() {
+    let banks = ["m.experts.gate_up_proj", "m.experts.down_proj"].map(str::to_owned).to_vec();
+    let layers = ServedLayers { kept_banks: banks, ..layers(&[("m.q", "fp8-row")], &[]) };
+    let names = [
+        "m.experts",
+        "m.experts.0.down_proj",
+        "m.experts.0.gate_proj",
+        "m.experts.0.up_proj",
+        "m.experts.down_proj",
+        "m.experts.gate_up_proj",
+    ];
+    for layout in [Layout::CompressedTensors, Layout::ModelOpt] {
+        assert_eq!(told(layout, &layers)["ignore"], json!(names), "{layout}");
+    }
 }
 
 #[test]

@@ -12,9 +12,9 @@ pub(super) enum Call {
     DefaultDictionary,
     /// Its first argument, under another class.
     Same,
-    /// A tensor: storage, offset, shape, strides.
+    /// A tensor: storage, offset, shape, strides, two more, and what else its numbers mean.
     Tensor,
-    /// A tensor that says what its numbers are: storage, offset, shape, strides, two more, dtype.
+    /// A tensor that says what its numbers are: storage, offset, shape, strides, two more, dtype, what else they mean.
     TypedTensor,
     /// A call by its name and arguments, whose result gets another class.
     Retyped,

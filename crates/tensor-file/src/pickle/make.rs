@@ -6,7 +6,7 @@ use super::{Id, Object, Storage, Value, View};
 use crate::TensorFileErrorKind as Kind;
 
 /// Most arguments of a call that has a meaning.
-// The longest, of `_rebuild_tensor_v3`, has seven that count; a tuple of millions is not copied.
+// The longest, of `_rebuild_tensor_v3`, has eight that count; a tuple of millions is not copied.
 const MOST_ARGUMENTS: usize = 8;
 
 impl Machine<'_> {
@@ -66,6 +66,14 @@ impl Machine<'_> {
             (Call::Dictionary, []) | (Call::DefaultDictionary, [] | [_]) => Value::Dict(vec![]),
             (Call::Dictionary, &[list]) => Value::Dict(self.take_pairs(list)?),
             (Call::Same, &[same, ..]) => return Some(CallResult::Existing(same)),
+            // Whatever is said behind the usual arguments changes the numbers: their sign, or that of their
+            // imaginary parts.
+            (Call::Tensor, &[_, _, _, _, _, _, more, ..])
+            | (Call::TypedTensor, &[_, _, _, _, _, _, _, more, ..])
+                if !self.is_empty(more) =>
+            {
+                return None;
+            }
             (Call::Tensor, &[storage, offset, shape, strides, ..]) => {
                 Value::Tensor(Box::new(View { storage, dtype: None, offset, shape, strides }))
             }
@@ -85,6 +93,13 @@ impl Machine<'_> {
             }
             _ => return None,
         }))
+    }
+
+    fn is_empty(&self, id: Id) -> bool {
+        match &self.values[id] {
+            Value::Dict(entries) => entries.is_empty(),
+            value => *value == Value::Other,
+        }
     }
 
     /// Takes the pairs out of a list and empties it, so that many calls with one list cost neither

@@ -159,6 +159,8 @@ fn what_holds_no_single_model_is_refused_by_name() {
     let error = refused!("checkpoints/sparse.pt", Kind::TensorCall { .. });
     assert_eq!(error.tensor(), Some("w"));
     assert!(error.to_string().contains("`torch._utils._rebuild_sparse_tensor`"), "{error}");
+    let error = refused!("checkpoints/negated.pt", Kind::TensorCall { .. });
+    assert_eq!(error.tensor(), Some("w"));
     for file in ["zero3.pt", "zero-shard.pt"] {
         let error = refused!(&format!("checkpoints/{file}"), Kind::ZeroShards);
         assert!(error.to_string().contains("zero_to_fp32.py"), "{error}");

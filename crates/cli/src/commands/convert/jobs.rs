@@ -4,6 +4,7 @@ use anyhow::{anyhow, bail};
 use roundwise_convert::plan::Part;
 use roundwise_convert::run::{Target, check_apart, default_output, error_lora_path};
 use roundwise_convert::source::for_input;
+use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
@@ -48,9 +49,18 @@ pub(super) fn groups(
         Ok(recipes.iter().map(|(recipe, named)| job(options, input, recipe, *named)).collect())
     };
     let groups: Vec<Group> = options.inputs.iter().map(of_input).collect::<Result<_, _>>()?;
-    check_apart(&targets(options, &groups), &options.inputs)?;
+    check_apart(&targets(options, &groups), &read_files(options, &groups))?;
     options.write.report.iter().try_for_each(|report| refuse_weights(report, "the report"))?;
     Ok(groups)
+}
+
+/// Returns everything that is read.
+fn read_files(options: &ConvertOptions, groups: &[Group]) -> Vec<PathBuf> {
+    let jobs = || groups.iter().flatten();
+    let adapters = jobs().flat_map(|job| job.recipe.adapters()).map(|(path, _)| path);
+    let statistics = jobs().filter_map(|job| job.statistics.as_ref()).map(|file| &file.path);
+    let files = options.inputs.iter().chain(adapters).chain(statistics);
+    files.chain(options.recipe.path()).cloned().collect()
 }
 
 /// Returns the files that were named on the command line.
@@ -103,7 +113,11 @@ fn targets(options: &ConvertOptions, groups: &[Group]) -> Vec<Target> {
         Target::file(error_lora_path(&job.output), of, job.overwrite)
     };
     let adapters = jobs().filter(|_| options.extract_error_lora.is_some()).map(adapter);
-    outputs.chain(adapters).chain(report_target(&options.write)).collect()
+    let losses = options.budget.cache().map(|path| {
+        let content = "what layers lose in each scheme";
+        Target::file(path, content, Overwrite::Replace)
+    });
+    outputs.chain(adapters).chain(report_target(&options.write)).chain(losses).collect()
 }
 
 /// Refuses places that cannot be written to. Runs after the checks of recipe and input, and before

@@ -18,6 +18,8 @@ impl Note {
             Note::ForcedPreset { forced, model, detected } => {
                 forced_preset(forced, model, detected).into()
             }
+            Note::LoneLanguageModel { folder } => lone_language_model(folder).into(),
+            Note::InputScales { layers } => input_scales(*layers).into(),
             Note::Copy { prefix, tensors, bytes } => copy(prefix, *tensors, *bytes).into(),
             Note::DisputedMetadata { key, others } => disputed_metadata(key, *others).into(),
             Note::Translated { from, renamed, joined, reordered, dropped } => {
@@ -65,6 +67,21 @@ fn insisted_kind(kind: FileKind, looks_like: &str) -> String {
         true => taken,
         false => format!("{taken}; it looks like: {looks_like}"),
     }
+}
+
+fn input_scales(layers: usize) -> String {
+    format!(
+        "the stored scales of inputs of {} are left out, for the layout has another form for them: inputs are scaled as they \
+         come; a conversion with statistics stores them again",
+        counted(layers, "layer")
+    )
+}
+
+fn lone_language_model(folder: &str) -> String {
+    format!(
+        "the `config.json` beside it describes a language model: name the folder, {folder}, to make one that vLLM and \
+         transformers open"
+    )
 }
 
 fn forced_preset(forced: &str, model: &str, detected: &str) -> String {

@@ -97,10 +97,14 @@ fn by_names(detected: &Detected) -> TakesCodes {
         | Dialect::Transformers
         | Dialect::Unknown => {}
     }
-    if !detected.wrapper.is_empty() {
+    // Its loader of text encoders takes no prefix off the names, that of diffusion models and checkpoints knows some.
+    let beginning = match detected.kind {
+        FileKind::TextEncoder | FileKind::LanguageModel => &main.prefix,
+        _ => &detected.wrapper,
+    };
+    if !beginning.is_empty() {
         return not_known(&format!(
-            "its names begin with `{}`, which ComfyUI does not expect",
-            detected.wrapper
+            "its names begin with `{beginning}`, which ComfyUI does not expect"
         ));
     }
     if main.is_unknown() {

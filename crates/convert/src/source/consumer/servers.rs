@@ -7,10 +7,11 @@ use crate::source::model_config::ServedModel;
 pub(super) fn takes_codes(served: Option<&ServedModel>) -> TakesCodes {
     match served {
         None => TakesCodes::No {
-            reason: "no `config.json` beside the weights describes a language model, and servers \
-                     learn from it what a file holds"
+            reason: "such codes are for servers, which learn what a file holds from its `config.json`, and none \
+                     beside the weights describes a language model"
                 .to_owned(),
-            way_out: "name the model's folder, or make a file for ComfyUI".to_owned(),
+            way_out: "name the model's folder, or a scheme that ComfyUI reads, such as `fp8` or `int4-convrot`"
+                .to_owned(),
         },
         Some(ServedModel { is_known: true, .. }) => TakesCodes::Yes,
         Some(ServedModel { model_type, .. }) => TakesCodes::NotKnown {

@@ -43,6 +43,19 @@ impl<'a> ForeignFile<'a> {
         })
     }
 
+    /// Returns whether there is a configuration beside it.
+    pub(crate) fn has_config(&self) -> bool {
+        self.config().is_object()
+    }
+
+    /// Returns whether the configuration beside it is surely its own: of a folder that was opened, or beside a file of the
+    /// name that Hugging Face's programs give it.
+    pub(crate) fn is_of_configuration(&self) -> bool {
+        let name = self.path().file_name().unwrap_or_default().to_string_lossy();
+        let is_theirs = ["model", "pytorch_model"].iter().any(|start| name.starts_with(start));
+        is_theirs || !self.is_lone_file()
+    }
+
     /// Returns one setting of the codes.
     pub(crate) fn setting(&self, key: &str) -> Option<&Value> {
         self.settings().get(key).filter(|value| !value.is_null())
