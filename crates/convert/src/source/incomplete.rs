@@ -106,6 +106,8 @@ impl Incomplete {
         {
             return Some(Self::Part { number, of });
         }
+        // Beside an adapter lies the configuration of its model.
+        let served = served.filter(|_| !matches!(detected.kind, FileKind::Adapter(_)));
         if let Some(method) = served.and_then(|served| served.unread_method.clone()) {
             return Some(Self::Method { method });
         }

@@ -129,6 +129,9 @@ proptest! {
 
     #[test]
     fn signs_do_not_matter(case in any_case(), rule in any_rule()) {
+        // A group that is wider than all numbers is covered from its smallest weight on.
+        let is_wide = case.matrix().values.iter().any(|value| value.abs() > f32::MAX / 2.0);
+        prop_assume!(!(is_wide && case.scheme.has_zero_points()));
         let negated = case.matrix().map(|_, _, value| -value);
         let negated = Case::new(case.scheme, case.kind, &negated).nearest_by(rule);
         let quantized = case.nearest_by(rule);
