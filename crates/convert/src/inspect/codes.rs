@@ -1,7 +1,7 @@
 use roundwise_grid::absmax;
 use roundwise_rounding::LARGEST_ERROR_RATIO;
 use roundwise_scheme::{
-    GridKind, LargestStep, QuantizedMatrix, ScaleRule, Tiling, Weight, WeightError, ZERO_ABSMAX,
+    GridKind, LargestStep, QuantizedMatrix, ScaleRule, Weight, WeightError, ZERO_ABSMAX,
     largest_step, measure, nearest_error,
 };
 
@@ -47,9 +47,9 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
     if !error.weight_squared.is_finite() {
         return Err(NOT_FINITE.into());
     }
-    let [expected, found] = largest_weights(weight, matrix);
-    // Below that a tile is stored as zeros, and has nothing to reach.
-    if expected >= ZERO_ABSMAX && found < LEAST_REACH * expected {
+    let LargestWeights { whole, faded } = LargestWeights::of(weight, matrix);
+    if is_faded(whole) {
+        let [expected, found] = whole;
         return Err(format!("its largest weight is {found:e}, in the original {expected:e}"));
     }
     let largest_step = largest_step(weight, matrix);
@@ -58,7 +58,7 @@ pub(super) fn judge(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Result<Jud
         _ => MOST_STEPS,
     };
     let problem = not_a_rounding(largest_step, most_steps, error, nearest_error(weight, matrix))
-        .or_else(|| lost_block(weight, matrix));
+        .or_else(|| lost_block(weight, matrix, &faded));
     Ok(Judged { error, largest_step, problem })
 }
 
@@ -91,60 +91,73 @@ fn not_a_rounding(
 
 /// Returns why the scale of a row or of a block is not of its codes, where a whole block is next to nothing that is
 /// something in the original, and would be in nearest codes.
-fn lost_block(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Option<String> {
-    let lost = faded_blocks(weight, matrix);
+///
+/// - `faded`: of these codes
+fn lost_block(
+    weight: &Weight<'_>,
+    matrix: &QuantizedMatrix,
+    faded: &[FadedBlock],
+) -> Option<String> {
+    faded.first()?;
     // A block may be too small for the scales that a scheme can store.
-    let nearest = QuantizedMatrix::nearest(weight, matrix.scheme(), ScaleRule::Absmax);
-    let faded = lost.first().and(nearest.ok()).map(|nearest| faded_blocks(weight, &nearest))?;
-    let ([row, col], [expected, found]) =
-        lost.into_iter().find(|block| faded.iter().all(|(place, _)| *place != block.0))?;
+    let nearest = QuantizedMatrix::nearest(weight, matrix.scheme(), ScaleRule::Absmax).ok()?;
+    let too_small = LargestWeights::of(weight, &nearest).faded;
+    let is_lost = |block: &&FadedBlock| too_small.iter().all(|other| other.place != block.place);
+    let FadedBlock { place: [row, col], largest: [expected, found] } =
+        faded.iter().find(is_lost)?;
     Some(format!(
         "the largest weight of the block at row {row}, column {col} is {found:e}, in the original {expected:e}"
     ))
 }
 
-/// Returns the blocks whose decoded codes do not reach a share of their largest weight: the first row and column of
-/// each, and both magnitudes.
-fn faded_blocks(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Vec<([usize; 2], [f32; 2])> {
-    let [rows, cols] = matrix.shape();
-    let [high, wide] = match matrix.scheme().tiling() {
-        // Of the whole there is one largest weight, which is compared before.
-        Tiling::Tensor => return vec![],
-        Tiling::Row => [1, cols],
-        Tiling::Block { rows, cols } => [rows, cols],
-    };
-    let (mut before, mut after) = (vec![0.0; cols], vec![0.0; cols]);
-    let mut faded = vec![];
-    for top in (0..rows).step_by(high) {
-        let mut largest = vec![[0.0_f32; 2]; cols.div_ceil(wide)];
-        for row in top..rows.min(top + high) {
-            weight.widen_row(row, &mut before);
-            matrix.decode_row(row, &mut after);
-            let pieces = before.chunks(wide).zip(after.chunks(wide));
-            for ([expected, found], (before, after)) in largest.iter_mut().zip(pieces) {
-                *expected = expected.max(absmax(before));
-                *found = found.max(absmax(after));
-            }
-        }
-        let is_faded = |[expected, found]: &[f32; 2]| {
-            *expected >= ZERO_ABSMAX && *found < LEAST_REACH * *expected
-        };
-        let blocks = largest.into_iter().enumerate().filter(|(_, largest)| is_faded(largest));
-        faded.extend(blocks.map(|(block, largest)| ([top, block * wide], largest)));
-    }
-    faded
+/// A block whose decoded codes do not reach a share of its largest weight.
+struct FadedBlock {
+    /// First row and column.
+    place: [usize; 2],
+    /// Magnitudes in the original and in the codes.
+    largest: [f32; 2],
 }
 
-/// Returns the largest magnitude of a weight and of its decoded codes.
-fn largest_weights(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> [f32; 2] {
-    let mut values = vec![0.0; weight.cols()];
-    // `max` would pass over a NaN, but none gets here: numbers and codes have been checked.
-    let mut largest = [0.0; 2];
-    for row in 0..weight.rows() {
-        weight.widen_row(row, &mut values);
-        largest[0] = absmax(&values).max(largest[0]);
-        matrix.decode_row(row, &mut values);
-        largest[1] = absmax(&values).max(largest[1]);
+/// The largest magnitudes of a weight and of its decoded codes.
+struct LargestWeights {
+    whole: [f32; 2],
+    faded: Vec<FadedBlock>,
+}
+
+impl LargestWeights {
+    fn of(weight: &Weight<'_>, matrix: &QuantizedMatrix) -> Self {
+        let [rows, cols] = matrix.shape();
+        let [high, wide] = matrix.scheme().tiling().tile_shape(rows, cols);
+        let (mut before, mut after) = (vec![0.0; cols], vec![0.0; cols]);
+        let mut found = Self { whole: [0.0; 2], faded: vec![] };
+        for top in (0..rows).step_by(high) {
+            let mut blocks = vec![[0.0; 2]; cols.div_ceil(wide)];
+            for row in top..rows.min(top + high) {
+                weight.widen_row(row, &mut before);
+                matrix.decode_row(row, &mut after);
+                let pieces = before.chunks(wide).zip(after.chunks(wide));
+                for (largest, (before, after)) in blocks.iter_mut().zip(pieces) {
+                    raise(largest, [absmax(before), absmax(after)]);
+                }
+            }
+            for (block, largest) in blocks.into_iter().enumerate() {
+                raise(&mut found.whole, largest);
+                if is_faded(largest) {
+                    found.faded.push(FadedBlock { place: [top, block * wide], largest });
+                }
+            }
+        }
+        found
     }
-    largest
+}
+
+/// Raises numbers to others. `max` would pass over a NaN, but none gets here: numbers and codes have been checked.
+fn raise(largest: &mut [f32; 2], others: [f32; 2]) {
+    largest.iter_mut().zip(others).for_each(|(largest, other)| *largest = largest.max(other));
+}
+
+/// Returns whether codes do not reach a share of the largest weight. Below [`ZERO_ABSMAX`] a tile is stored as zeros,
+/// and has nothing to reach.
+fn is_faded([expected, found]: [f32; 2]) -> bool {
+    expected >= ZERO_ABSMAX && found < LEAST_REACH * expected
 }

@@ -47,9 +47,7 @@ impl Input {
         };
         let hashes = vec![OnceLock::new(); source.checkpoint.files().len()];
         let recipe = job.recipe.clone();
-        let adapters = recipe.adapters().iter().map(|(path, _)| path.clone());
-        let side_files =
-            adapters.chain(job.statistics.iter().map(|file| file.path.clone())).collect();
+        let side_files = job.side_files().cloned().collect();
         Ok(Self { source, statistics, search, recipe, hashes, statistics_hash: None, side_files })
     }
 

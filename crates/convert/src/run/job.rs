@@ -57,6 +57,12 @@ impl Job {
         }
     }
 
+    /// Returns what is read beside the input: adapters and statistics.
+    pub fn side_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let adapters = self.recipe.adapters().iter().map(|(path, _)| path);
+        adapters.chain(self.statistics.iter().map(|file| &file.path))
+    }
+
     /// Returns whether both can be made from one reading of their input.
     pub(crate) fn is_made_with(&self, other: &Self) -> bool {
         let common = |job: &Self| {

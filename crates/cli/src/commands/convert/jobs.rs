@@ -56,11 +56,8 @@ pub(super) fn groups(
 
 /// Returns everything that is read.
 fn read_files(options: &ConvertOptions, groups: &[Group]) -> Vec<PathBuf> {
-    let jobs = || groups.iter().flatten();
-    let adapters = jobs().flat_map(|job| job.recipe.adapters()).map(|(path, _)| path);
-    let statistics = jobs().filter_map(|job| job.statistics.as_ref()).map(|file| &file.path);
-    let files = options.inputs.iter().chain(adapters).chain(statistics);
-    files.chain(options.recipe.path()).cloned().collect()
+    let beside = groups.iter().flatten().flat_map(Job::side_files);
+    options.inputs.iter().chain(beside).chain(options.recipe.path()).cloned().collect()
 }
 
 /// Returns the files that were named on the command line.
