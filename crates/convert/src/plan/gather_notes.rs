@@ -295,6 +295,7 @@ fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
     config.get(QUANTIZATION_CONFIG).map(|_| Note::QuantizationConfig { is_changed })
 }
 
+/// Returns a note of scales of inputs that the layout has no form for.
 fn left_input_scales(tensors: &[PlannedTensor]) -> Option<Note> {
     let is_left = |planned: &&PlannedTensor| planned.reason == Reason::OtherInputScale;
     let layers = tensors.iter().filter(is_left).count();

@@ -155,10 +155,10 @@ impl<'a> Migration<'a> {
         // Only these schemes have activation scales in any layout; other programs would meet an
         // unknown key.
         let is_read = [Scheme::FP8, Scheme::NVFP4].contains(&stored.scheme);
-        // ComfyUI's converter of legacy files takes the scale's only element, and fails on more.
         if is_other && is_read {
             return (Decision::Remove, Reason::OtherInputScale);
         }
+        // ComfyUI's converter of legacy files takes the scale's only element, and fails on more.
         if !is_measured || !is_read || header.element_count() != 1 {
             return (Decision::Remove, Reason::Superseded);
         }
