@@ -97,6 +97,8 @@ pub enum ConvertError {
         path: PathBuf,
         /// Types of its blocks of GGUF, which no layout has a place for.
         blocks: Vec<&'static str>,
+        /// Number of its weights in codes without scales, which no layout moves.
+        unscaled: usize,
     },
     /// Layers have no place in a layout as they are.
     Immovable {

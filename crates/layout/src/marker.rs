@@ -3,7 +3,9 @@
 pub(crate) mod format;
 pub(crate) mod json;
 
-use roundwise_scheme::{LEVEL_GROUP, Rotation, Scheme, Tiling};
+use std::collections::BTreeMap;
+
+use roundwise_scheme::{GridKind, LEVEL_GROUP, Rotation, Scheme, Tiling};
 use serde::{Deserialize, Serialize};
 
 use crate::layer_shape::LayerShape;
@@ -26,6 +28,12 @@ pub const QUANTIZATION_METADATA: &str = "_quantization_metadata";
 
 /// Longest marker that is read; real ones have under 200 bytes.
 pub const MARKER_LIMIT_BYTES: u64 = 64 * 1024;
+
+/// `linear_dtype` of inputs in 8 bits.
+const EIGHT_BITS: &str = "int8";
+
+/// Options that say nothing of the codes: what a weight was before them, and the table that others stand in.
+const NOTES: [&str; 2] = ["orig_dtype", "params"];
 
 /// Columns that a rotation spans where the marker does not say.
 const ROTATION_GROUP: u64 = 256;
@@ -51,6 +59,9 @@ pub struct Marker {
     /// Columns that one rotation spans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub convrot_groupsize: Option<u64>,
+    /// Of what inputs are rounded to before 4-bit codes are multiplied: `int8` for 8 bits in place of 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linear_dtype: Option<String>,
     /// Says of INT8 that every row has its scale; loaders look at the scale's shape instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_row: Option<bool>,
@@ -61,6 +72,9 @@ pub struct Marker {
     /// How many experts a bank holds. ComfyUI writes it and does not read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_experts: Option<u64>,
+    /// Options that no loader is known to read, as they were found; they are not written.
+    #[serde(flatten, skip_serializing)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
 }
 
 impl Marker {
@@ -92,26 +106,32 @@ impl Marker {
             full_precision_matrix_mult: None,
             convrot: (is_optional && scheme.rotation().is_some()).then_some(true),
             convrot_groupsize: group.map(|group| group as u64),
+            linear_dtype: None,
             per_row: (tells_rows && scheme.tiling() == Tiling::Row).then_some(true),
             orig_shape: is_padded.then(|| shape.map(|size| size as u64).to_vec()),
             num_experts: experts.map(|experts| experts as u64),
+            unknown: BTreeMap::new(),
         })
     }
 
     /// Returns the marker of the same layer, multiplied in this precision.
     #[must_use]
     pub fn asking_for(self, precision: MatmulPrecision) -> Self {
-        let full_precision_matrix_mult = match precision {
-            MatmulPrecision::Any => None,
-            MatmulPrecision::Full => Some(true),
-        };
-        Marker { full_precision_matrix_mult, ..self }
+        let full_precision_matrix_mult = (precision == MatmulPrecision::Full).then_some(true);
+        let format = Format::named(&self.format);
+        let has_choice = format.is_some_and(|format| format.grid == GridKind::Int4);
+        let linear_dtype =
+            (precision == MatmulPrecision::EightBits && has_choice).then(|| EIGHT_BITS.to_owned());
+        Marker { full_precision_matrix_mult, linear_dtype, ..self }
     }
 
     /// Returns how the layer may be multiplied.
     pub fn matmul_precision(&self) -> MatmulPrecision {
         match self.full_precision_matrix_mult {
             Some(true) => MatmulPrecision::Full,
+            Some(false) | None if self.linear_dtype.as_deref() == Some(EIGHT_BITS) => {
+                MatmulPrecision::EightBits
+            }
             Some(false) | None => MatmulPrecision::Any,
         }
     }
@@ -243,6 +263,7 @@ impl Marker {
         let mut flat =
             object.get("params").and_then(|p| p.as_object()).cloned().unwrap_or_default();
         flat.extend(object.iter().map(|(key, value)| (key.clone(), value.clone())));
+        flat.retain(|key, _| !NOTES.contains(&key.as_str()));
         serde_json::from_value(serde_json::Value::Object(flat))
             .map_err(|error| format!("is not understood: {error}"))
     }

@@ -173,6 +173,11 @@ impl Manifest {
         self.files.iter().map(|file| file.bytes).fold(index, u64::saturating_add)
     }
 
+    /// Returns the number of files with tensors.
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
     /// Returns whether the files make up a folder of their own.
     pub(crate) fn is_folder(&self) -> bool {
         !self.files[0].name.is_empty()

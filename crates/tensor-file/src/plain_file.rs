@@ -34,8 +34,8 @@ impl PlainFile {
         self.bytes
     }
 
-    /// Returns a hash that tells files apart without reading them: it changes with the length and the time of the last
-    /// change.
+    /// Returns a hash that tells files apart without reading all of them: it changes with the length, with the time of
+    /// the last change, and with samples of the contents.
     pub fn fingerprint(&self) -> String {
         stamp(&self.file, self.bytes).finalize().to_hex().to_string()
     }

@@ -33,8 +33,8 @@ impl SourceFile {
         self.bytes
     }
 
-    /// Returns a hash that tells files apart without reading them: it changes with the length, the
-    /// header and the time of the last change.
+    /// Returns a hash that tells files apart without reading all of them: it changes with the length, the header and
+    /// the time of the last change, and with samples of the contents.
     pub fn fingerprint(&self) -> String {
         stamp(&self.file, self.bytes).update(&self.header).finalize().to_hex().to_string()
     }

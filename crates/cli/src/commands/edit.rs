@@ -9,11 +9,7 @@ use crate::outcome::BadUsage;
 
 pub(crate) fn run(options: &EditOptions) -> anyhow::Result<bool> {
     let edit = EditFile {
-        set: options
-            .set
-            .iter()
-            .map(|text| parse_entry(text))
-            .collect::<Result<BTreeMap<_, _>, _>>()?,
+        set: entries(&options.set)?,
         unset: options.unset.clone(),
         full_precision: options.full_precision.clone(),
         any_precision: options.any_precision.clone(),
@@ -21,6 +17,20 @@ pub(crate) fn run(options: &EditOptions) -> anyhow::Result<bool> {
     };
     let recipe = RecipeFile { edit: Some(edit), ..RecipeFile::default() };
     rewrite::run(&options.rewrite, options.statistics.to_file(), recipe)
+}
+
+/// Reads entries of the header, each of which may be named once.
+fn entries(texts: &[String]) -> Result<BTreeMap<String, String>, BadUsage> {
+    let mut entries = BTreeMap::new();
+    for text in texts {
+        let (key, value) = parse_entry(text)?;
+        if let Some(other) = entries.insert(key.clone(), value) {
+            let value = &entries[&key];
+            let problem = format!("--set `{key}` is to be `{other}` and `{value}`: name one");
+            return Err(BadUsage(problem));
+        }
+    }
+    Ok(entries)
 }
 
 /// Parses `KEY=VALUE`; the key is the text before the first `=`.

@@ -14,14 +14,20 @@ pub(crate) fn run(options: &PresetsOptions) -> anyhow::Result<bool> {
     if options.json {
         print_json(&shown.into_iter().map(PresetEntry::new).collect::<Vec<_>>())?;
     } else {
-        let texts: Vec<String> = shown.into_iter().map(describe).collect();
-        print(&texts.concat())?;
+        let texts = shown.into_iter().map(|preset| {
+            // Of all presets together they are hundreds.
+            let kept = if options.name.is_some() { kept(preset) } else { vec![] };
+            describe(preset, kept)
+        });
+        print(&texts.collect::<String>())?;
     }
     Ok(true)
 }
 
 /// Describes a preset: its names and purpose, then how its models are recognised.
-fn describe(preset: &Preset) -> String {
+///
+/// - `kept`: what follows about its layers
+fn describe(preset: &Preset, kept: Vec<String>) -> String {
     let names: Vec<&str> = preset.names().collect();
     let mut text = format!("{}: {}\n", names.join(", "), preset.title);
     let mut lines: Vec<String> = preset.recognises().map(describe_architecture).collect();
@@ -30,6 +36,7 @@ fn describe(preset: &Preset) -> String {
         lines.push("on request only".to_owned());
     }
     lines.extend(preset.refuse.as_ref().map(|reason| format!("not converted: {reason}")));
+    lines.extend(kept);
     for line in lines {
         for (number, part) in wrap(&line, width_of_prose().saturating_sub(4)).iter().enumerate() {
             let indent = if number == 0 { "  " } else { "    " };
@@ -37,6 +44,22 @@ fn describe(preset: &Preset) -> String {
         }
     }
     text
+}
+
+/// Lists the layers that a preset keeps, by the reason.
+fn kept(preset: &Preset) -> Vec<String> {
+    let mut by_reason: Vec<(&str, Vec<String>)> = vec![];
+    for rule in &preset.keep {
+        let layers = format!("`{}`", rule.layers);
+        match by_reason.iter_mut().find(|(reason, _)| *reason == rule.reason) {
+            Some((_, others)) => others.push(layers),
+            None => by_reason.push((&rule.reason, vec![layers])),
+        }
+    }
+    let line =
+        |(reason, layers): (&str, Vec<String>)| format!("keeps {}: {reason}", layers.join(", "));
+    let on_top = (preset.name != "base").then(|| "keeps what `base` keeps".to_owned());
+    by_reason.into_iter().map(line).chain(on_top).collect()
 }
 
 fn describe_architecture(architecture: &Architecture) -> String {

@@ -210,6 +210,17 @@ fn presets_tell_what_they_are_for_and_how_models_are_recognised() {
 }
 
 #[test]
+fn a_preset_that_is_named_lists_what_it_keeps() {
+    let told = |arguments: &[&str]| {
+        let text = Folder::new().done(arguments);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let text = told(&["presets", "flux"]);
+    assert!(text.contains("keeps `img_in`") && text.contains("keeps what `base` keeps"), "{text}");
+    assert!(!told(&["presets"]).contains("keeps `"));
+}
+
+#[test]
 fn every_key_of_schemes_is_documented() {
     agree("Schemes", &[Folder::new().json(&["schemes", "--json"])]);
 }

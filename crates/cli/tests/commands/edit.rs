@@ -125,6 +125,7 @@ fn what_cannot_be_edited_is_said() {
     };
     refused(&[], &["edit: changes nothing by itself", "--set", "--input-scale"]);
     refused(&["--set", "=x"], &["expected KEY=VALUE"]);
+    refused(&["--set", "a=1", "--set", "a=2"], &["--set `a` is to be `1` and `2`: name one"]);
     refused(&["--set", "roundwise={}"], &["--set: `roundwise`", "writes itself"]);
     refused(&["--unset", "nothing"], &["--unset `nothing` matches no header entry"]);
     refused(&["--unset", "("], &["--unset: regex parse error"]);

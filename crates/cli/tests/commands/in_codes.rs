@@ -195,6 +195,81 @@ fn plain_fp8_codes_are_the_values() {
     assert_eq!(file.f32("a.weight_scale"), [largest / 127.0]);
 }
 
+/// No other codes of the scheme are nearer to what the input's stand for.
+#[test]
+fn codes_of_the_scheme_that_is_asked_for_stay() {
+    // None is the largest code, so that a scale of its own would be another than 1.
+    let codes: Vec<u8> = (0..64 * 64).map(|i| (i % 120) as u8).collect();
+    let weight = Tensor::new("a.weight", "F8_E4M3", &[64, 64], codes.clone());
+    let folder = Folder::with("m.safetensors", &safetensors(&[weight]));
+    for method in ["nearest", "principal"] {
+        let text = folder.done(&["convert", "m.safetensors", "--method", method, "--force"]);
+        let note =
+            "note: 1 weight is in codes of fp8 already and keeps its codes: no number changes";
+        assert!(text.contains(note), "{text}");
+        let file = folder.file("m-fp8.safetensors");
+        assert_eq!(file.get("a.weight").bytes, codes);
+        assert_eq!(file.f32("a.weight_scale"), [1.0]);
+        assert_eq!(file.get("a.comfy_quant").bytes, br#"{"format": "float8_e4m3fn"}"#);
+    }
+    let report = folder.json(&["convert", "m.safetensors", "--json", "--force"]);
+    assert_eq!(report["weight_error"], 0.0);
+    folder.done(&["verify", "m.safetensors", "m-fp8.safetensors"]);
+    // A scale that is no power of two, and codes of blocks.
+    let folder = plain();
+    for scheme in ["fp8", "int8-row", "nvfp4", "int4-convrot", "mxfp8", "int4-asym"] {
+        let [once, twice] = ["once", "twice"].map(|name| format!("{name}-{scheme}.safetensors"));
+        let rule = ["--scale-rule", "mse"];
+        let flags: &[&str] = if scheme == "int4-asym" { &[] } else { &rule };
+        let convert = ["convert", "m.safetensors", "--scheme", scheme, "-o", &once];
+        folder.done(&[&convert, flags].concat());
+        folder.done(&["convert", &once, "--scheme", scheme, "-o", &twice]);
+        let [once, twice] = [once, twice].map(|name| folder.file(&name));
+        for name in once.names() {
+            assert_eq!(once.get(name).bytes, twice.get(name).bytes, "{scheme}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_nan_among_codes_of_the_scheme_is_found() {
+    let mut codes: Vec<u8> = (0..64 * 64).map(|i| (i % 120) as u8).collect();
+    codes[100] = 0x7F;
+    let tensors =
+        [Tensor::new("a.weight", "F8_E4M3", &[64, 64], codes), matrix("b.weight", 256, 128)];
+    let folder = Folder::with("m.safetensors", &safetensors(&tensors));
+    let text = folder.done(&["convert", "m.safetensors"]);
+    assert!(text.contains("row 1 holds a NaN or an infinity; was fp8 (no scale)"), "{text}");
+}
+
+/// A program that multiplies in 8 bits goes on doing so, wherever its marker has the option.
+#[test]
+fn the_bits_of_inputs_stay_and_unknown_options_are_told() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors", "--scheme", "int4-convrot", "-o", "a.safetensors"]);
+    let mut file = folder.file("a.safetensors");
+    let marker = file.get_mut("blocks.0.ff.in.comfy_quant");
+    let plain = String::from_utf8(marker.bytes.clone()).unwrap();
+    let more = plain.replace('}', r#", "linear_dtype": "int8", "transposed": true}"#);
+    (marker.bytes, marker.shape) = (more.clone().into_bytes(), vec![more.len()]);
+    let entry = file.metadata.get_mut("_quantization_metadata").unwrap();
+    *entry = entry.replacen(&plain, &more, 1);
+    folder.write("options.safetensors", &file.bytes());
+    let note = "options of markers that are not known here, and that outputs are without: \
+                `transposed` of 1 layer";
+    assert!(folder.done(&["inspect", "options.safetensors"]).contains(note));
+    for command in [
+        &["migrate", "options.safetensors", "--to", "comfy"][..],
+        &["convert", "options.safetensors", "--scheme", "int4-convrot"],
+    ] {
+        let text = folder.done(&[command, &["-o", "b.safetensors", "--force"]].concat());
+        assert!(text.contains(note), "{text}");
+        let marker = folder.file("b.safetensors").get("blocks.0.ff.in.comfy_quant").bytes.clone();
+        let kept = plain.replace('}', r#", "linear_dtype": "int8"}"#);
+        assert_eq!(String::from_utf8(marker).unwrap(), kept);
+    }
+}
+
 #[test]
 fn a_kept_layer_is_decoded_to_bf16() {
     let folder = plain();

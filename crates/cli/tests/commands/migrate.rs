@@ -44,6 +44,15 @@ fn a_migration_that_moves_nothing_is_noted() {
 }
 
 #[test]
+fn codes_without_scales_are_not_said_to_be_plain_numbers() {
+    let weight = Tensor::new("a.weight", "F8_E4M3", &[64, 64], vec![0x38; 64 * 64]);
+    let folder = Folder::with("m.safetensors", &safetensors(&[weight]));
+    let words =
+        ["one weight is in codes without scales", "keeps such codes, and gives them scales"];
+    folder.refused(&["migrate", "m.safetensors", "--to", "comfy"], 1, &words);
+}
+
+#[test]
 fn every_scheme_moves_to_its_own_layout() {
     let marked = [
         "fp8-row",

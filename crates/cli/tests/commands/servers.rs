@@ -126,6 +126,34 @@ fn tables_and_routers_stay_numbers_whatever_is_asked_for() {
     }
 }
 
+/// Programs score tokens by the embedding, and look for no other head.
+#[test]
+fn a_head_that_is_tied_to_the_embedding_stays_numbers() {
+    let mut config = config("llama");
+    config["tie_word_embeddings"] = true.into();
+    let folder = model_of(&config);
+    let text = folder.done(&["convert", "in", "-o", "out", "--include", "lm_head"]);
+    assert!(text.contains("the configuration ties it to the embedding"), "{text}");
+    assert_eq!(folder.file("out/model.safetensors").dtype("lm_head.weight"), "BF16");
+    model().done(&["convert", "in", "-o", "out", "--include", "lm_head"]);
+}
+
+#[test]
+fn settings_that_servers_files_have_no_place_for_are_noted() {
+    let folder = model();
+    for (flags, note) in [
+        (&["--full-precision", "q_proj"][..], "`q_proj` changes nothing"),
+        (&["--names", "keep"], "`--names` changes nothing: the names are the model's own"),
+        (
+            &["--tp", "2", "--scheme", "fp8-row"],
+            "`--tp` changes nothing: such codes are shared out",
+        ),
+    ] {
+        let text = folder.done(&[&["plan", "in"][..], flags].concat());
+        assert!(text.contains(note), "{flags:?}: {text}");
+    }
+}
+
 /// BitNet's program rounds plain numbers to three values whenever it multiplies by them.
 #[test]
 fn numbers_under_a_method_that_is_not_known_are_refused() {

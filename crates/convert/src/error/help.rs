@@ -20,7 +20,9 @@ impl ConvertError {
             ConvertError::Refused { way_out, .. } => way_out.clone(),
             ConvertError::Unreadable { is_repairable, .. } => unreadable(*is_repairable),
             ConvertError::IsStatistics { path } => is_statistics(path),
-            ConvertError::NothingInCodes { blocks, .. } => nothing_in_codes(!blocks.is_empty()),
+            ConvertError::NothingInCodes { blocks, unscaled, .. } => {
+                nothing_in_codes(!blocks.is_empty(), *unscaled > 0)
+            }
             ConvertError::Immovable { .. } => immovable(),
             ConvertError::OtherModel { .. } => other_model(),
             ConvertError::OutputIsInput { .. } => {
@@ -117,11 +119,16 @@ fn is_statistics(path: &Path) -> Text {
         + " lists them"
 }
 
-fn nothing_in_codes(has_blocks: bool) -> Text {
-    let into_codes = Text::from(Command::Convert) + " turns them into codes";
-    match has_blocks {
-        true => into_codes + ", " + Command::Dequantize + " into plain numbers",
-        false => into_codes,
+fn nothing_in_codes(has_blocks: bool, has_unscaled: bool) -> Text {
+    match (has_blocks, has_unscaled) {
+        (false, true) => {
+            Text::from(Command::Convert) + " keeps such codes, and gives them scales and markers"
+        }
+        (false, false) => Text::from(Command::Convert) + " turns them into codes",
+        (true, _) => {
+            let into_codes = Text::from(Command::Convert) + " turns them into codes, ";
+            into_codes + Command::Dequantize + " into plain numbers"
+        }
     }
 }
 

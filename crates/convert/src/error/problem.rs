@@ -34,13 +34,8 @@ impl ConvertError {
             ConvertError::NothingToConvert { path, reasons } => {
                 at(path) + "nothing to convert\n  " + reasons.clone()
             }
-            ConvertError::NothingInCodes { path, blocks } if blocks.is_empty() => {
-                at(path) + "nothing is in codes: every tensor holds plain numbers already"
-            }
-            ConvertError::NothingInCodes { path, blocks } => {
-                let blocks = blocks.join(", ");
-                at(path)
-                    + format!("holds blocks of GGUF ({blocks}), which no layout has a place for")
+            ConvertError::NothingInCodes { path, blocks, unscaled } => {
+                at(path) + nothing_in_codes(blocks, *unscaled)
             }
             ConvertError::Immovable { path, layout, layers } => {
                 at(path) + list_immovable(*layout, layers)
@@ -109,6 +104,20 @@ fn ended(source: &ConvertError) -> Text {
 
 fn at(path: &Path) -> Text {
     format!("{}: ", path.display()).into()
+}
+
+/// Says why nothing of a file moves to another layout or becomes plain numbers.
+fn nothing_in_codes(blocks: &[&str], unscaled: usize) -> String {
+    match (blocks, unscaled) {
+        ([], 0) => "nothing is in codes: every tensor holds plain numbers already".to_owned(),
+        ([], 1) => "one weight is in codes without scales, which stay in every layout".to_owned(),
+        ([], _) => {
+            format!("{unscaled} weights are in codes without scales, which stay in every layout")
+        }
+        (blocks, _) => {
+            format!("holds blocks of GGUF ({}), which no layout has a place for", blocks.join(", "))
+        }
+    }
 }
 
 /// Names a few layers in full, and how many more there are.

@@ -10,10 +10,10 @@ use crate::error::ConvertError;
 use crate::inspect::verification::Finding;
 use crate::model::{Dialect, FileKind};
 use crate::plan::Provenance;
-use crate::plan::gather_notes::{copies, odd_scales};
+use crate::plan::gather_notes::{copies, odd_scales, unknown_options};
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
-use crate::source::consumer::comfyui::names_of_gguf;
+use crate::source::consumer::comfyui::{in_files, names_of_gguf};
 use crate::source::source::NamesStay;
 use crate::source::translated::why_untranslated;
 use crate::source::{ExpertBanks, Opens, Source};
@@ -163,8 +163,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         remarks: {
             let remarks = source.checkpoint.remarks().iter().map(ToString::to_string);
             let copies = copies(converted.as_ref().unwrap_or(&source));
-            let odd = odd_scales(&source).map(|note| note.to_string());
-            remarks.chain(copies.iter().map(ToString::to_string)).chain(odd).collect()
+            let of_layers = odd_scales(&source).into_iter().chain(unknown_options(&source));
+            let notes = copies.into_iter().chain(of_layers).map(|note| note.to_string());
+            remarks.chain(notes).collect()
         },
         metadata: source
             .checkpoint
@@ -246,11 +247,14 @@ fn opened_by(source: &Source) -> Vec<String> {
             },
             _ => subject.opens_as_spelled(layer.scheme, layer.spelling),
         };
+        let is_comfyui = layer.spelling.is_comfyui();
+        let opens =
+            if is_comfyui { in_files(opens, source.checkpoint.files().len()) } else { opens };
         let name = match opens {
             Opens::Yes { program } => program,
             not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
         };
-        LayerOpener { is_comfyui: layer.spelling.is_comfyui(), name }
+        LayerOpener { is_comfyui, name }
     });
     let foreign = source.stored.foreign.values();
     let foreign = foreign

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use roundwise_layout::{QUANTIZATION_METADATA, layer_of, layer_of_input_scale, weight_of};
+use roundwise_layout::{
+    MatmulPrecision, QUANTIZATION_METADATA, layer_of, layer_of_input_scale, weight_of,
+};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::inspect::comparison::{Comparison, finding};
@@ -94,12 +96,13 @@ impl Comparison {
 
     /// Finds layers that were multiplied in full precision and no longer are.
     fn lost_precision(&self) -> impl Iterator<Item = Finding> {
-        let asked = &self.original.stored.full_precision_layers;
-        let asked_now = &self.converted.stored.full_precision_layers;
-        let lost = asked.difference(asked_now);
+        let now = &self.converted.stored;
+        let asked = self.original.stored.matmul_precisions.iter();
+        let full = asked.filter(|(_, precision)| **precision == MatmulPrecision::Full);
+        let lost = full.filter(|(layer, full)| now.matmul_precision(layer) != **full);
         // What is no longer in codes is multiplied in full precision anyway.
-        lost.filter(|layer| self.converted.stored.layers.contains_key(*layer))
-            .map(|layer| finding(layer, "no longer asks for products in full precision"))
+        lost.filter(|(layer, _)| now.layers.contains_key(*layer))
+            .map(|(layer, _)| finding(layer, "no longer asks for products in full precision"))
     }
 
     fn lost_metadata(&self) -> impl Iterator<Item = Finding> {

@@ -52,6 +52,8 @@ pub enum Decision {
         bias: Option<TensorHeader>,
         /// Rows that are worked on at once, where the weight is too large to be held whole.
         band_rows: Option<usize>,
+        /// Whether the input has codes of this scheme, which stay: no others have a smaller error than none.
+        keeps_codes: bool,
     },
     /// A bias that is written together with the codes of its weight.
     Correct,
@@ -195,6 +197,11 @@ impl PlannedTensor {
             Decision::Quantize { band_rows, .. } => band_rows,
             _ => None,
         }
+    }
+
+    /// Returns whether it becomes codes that the input has.
+    pub(crate) fn keeps_codes(&self) -> bool {
+        matches!(self.decision, Decision::Quantize { keeps_codes: true, .. })
     }
 
     /// Notes the number of rows that are worked on at once, for a weight that becomes codes.

@@ -256,7 +256,7 @@ const RULE: Sayings = Sayings {
 };
 const PRECISE: Sayings = Sayings {
     unmatched: Unmatched::Error("matches no layer of this file"),
-    idle: "changes nothing: what it matches is not converted",
+    idle: "changes nothing: what it matches is not converted, or is for servers, whose files have no mark for it",
 };
 const FALLBACK: Sayings = Sayings {
     unmatched: Unmatched::Note("changes nothing: the preset keeps no weight of this file"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use roundwise_layout::QUANTIZATION_METADATA;
-use roundwise_scheme::{GridKind, Scheme};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Dtype, TensorHeader};
 
 use crate::model::{Component, Detected, Dialect, FileKind};
@@ -35,7 +35,9 @@ pub(crate) fn gather_notes(
     notes.extend(names_stay(source, recipe));
     notes.extend(disputed_metadata(source));
     notes.extend(odd_scales(source));
+    notes.extend(unknown_options(source));
     notes.extend(from_codes(source, tensors));
+    notes.extend(kept_codes(tensors));
     notes.extend(decoded_banks(source, tensors).filter(|_| recipe.purpose() == Purpose::Quantize));
     notes.extend(of_gguf(source, recipe));
     notes.extend(lost_on_reading(source, tensors));
@@ -66,6 +68,7 @@ pub(crate) fn gather_notes(
     notes.extend(orphan_scales(tensors));
     notes.extend(idle_adapters(recipe));
     notes.extend(idle_names(source, recipe));
+    notes.extend(idle_devices(recipe, tensors));
     notes.extend(idle_migration(source, recipe, tensors));
     notes.extend(merged(recipe, tensors));
     let factors = source.adapters().notes().into_iter();
@@ -146,6 +149,13 @@ pub(crate) fn odd_scales(source: &Source) -> Option<Note> {
     (!layers.is_empty()).then_some(Note::OddScales { layers })
 }
 
+/// Returns a note of options of markers that nothing is known of.
+pub(crate) fn unknown_options(source: &Source) -> Option<Note> {
+    let options = source.stored.unknown_options.iter();
+    let options: Vec<_> = options.map(|(option, layers)| (option.clone(), *layers)).collect();
+    (!options.is_empty()).then_some(Note::UnknownOptions { options })
+}
+
 /// Returns a note of expert banks that learned rounding passes over.
 fn nearest_banks(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_rounded = |planned: &&PlannedTensor| {
@@ -178,7 +188,8 @@ fn disputed_metadata(source: &Source) -> Vec<Note> {
 /// Returns a note of weights that become codes once more.
 fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     let is_again = |planned: &&PlannedTensor| {
-        planned.is_in_codes && matches!(planned.decision, Decision::Quantize { .. })
+        planned.is_in_codes
+            && matches!(planned.decision, Decision::Quantize { keeps_codes: false, .. })
     };
     let again = tensors.iter().filter(is_again);
     let stored = again.clone().filter_map(|planned| source.stored_layer(&planned.header));
@@ -189,6 +200,15 @@ fn from_codes(source: &Source, tensors: &[PlannedTensor]) -> Option<Note> {
     let weights = again.count();
     let schemes = schemes.into_iter().collect();
     (weights > 0).then_some(Note::FromCodes { weights, schemes })
+}
+
+/// Returns a note of weights whose codes stay.
+fn kept_codes(tensors: &[PlannedTensor]) -> Option<Note> {
+    let kept = tensors.iter().filter(|planned| planned.keeps_codes());
+    let schemes = kept.clone().filter_map(PlannedTensor::scheme);
+    let schemes: BTreeSet<String> = schemes.map(|scheme| scheme.to_string()).collect();
+    let (weights, schemes) = (kept.count(), schemes.into_iter().collect());
+    (weights > 0).then_some(Note::KeptCodes { weights, schemes })
 }
 
 /// Returns a note of expert banks in codes of other programs, which grow.
@@ -375,11 +395,25 @@ fn idle_adapters(recipe: &Recipe) -> Vec<Note> {
 /// Returns a note where names were asked about that are the model's own.
 fn idle_names(source: &Source, recipe: &Recipe) -> Option<Note> {
     let is_asked = recipe.file().names.is_some() && recipe.purpose() == Purpose::Quantize;
-    let is_own = source.subject().detected.dialect == Dialect::Original
-        && source.translated().is_none()
-        && !source.is_translatable();
-    let because = "changes nothing: the names are the model's own";
-    (is_asked && is_own).then(|| idle(Setting::new("names"), None, because))
+    let stay = source.translated().is_none() && !source.is_translatable();
+    let because = match source.subject().detected.dialect {
+        Dialect::Original | Dialect::Transformers => {
+            "changes nothing: the names are the model's own"
+        }
+        Dialect::Diffusers | Dialect::LlamaCpp | Dialect::Unknown => {
+            "changes nothing: no table here translates such names"
+        }
+    };
+    (is_asked && stay).then(|| idle(Setting::new("names"), None, because))
+}
+
+/// Returns a note where devices were named that no codes have to be shared out for.
+fn idle_devices(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let mut schemes = tensors.iter().filter_map(PlannedTensor::scheme);
+    let has_blocks = schemes.any(|scheme| matches!(scheme.tiling(), Tiling::Block { .. }));
+    let because = "changes nothing: such codes are shared out over any number of devices";
+    (recipe.tensor_parallel() > 1 && !has_blocks)
+        .then(|| idle(Setting::new("tensor_parallel"), None, because))
 }
 
 /// Returns a note where all layers are laid out already as they are to be.

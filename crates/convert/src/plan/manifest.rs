@@ -14,7 +14,7 @@ use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::PART_KEY;
 
 /// Name of the layer that scores tokens.
-const OUTPUT_HEAD: &str = "lm_head";
+pub(crate) const OUTPUT_HEAD: &str = "lm_head";
 
 impl Plan {
     /// Returns names, dtypes, shapes and offsets of the output.

@@ -108,6 +108,13 @@ pub enum Note {
         /// Schemes of the input.
         schemes: Vec<String>,
     },
+    /// Weights that are in codes of their scheme already, which stay: their errors are 0.
+    KeptCodes {
+        /// Their number.
+        weights: usize,
+        /// The schemes.
+        schemes: Vec<String>,
+    },
     /// Expert banks in codes of another program, which become plain numbers.
     DecodedBanks {
         /// Their number.
@@ -126,6 +133,11 @@ pub enum Note {
     OddScales {
         /// Their names, and what is odd about the scales.
         layers: Vec<(String, &'static str)>,
+    },
+    /// Options of markers that no program is known to read, which outputs are without.
+    UnknownOptions {
+        /// Each with the number of layers that have it.
+        options: Vec<(String, usize)>,
     },
     /// Scales beside weights that are plain numbers, which are left out.
     OrphanScales {

@@ -25,6 +25,7 @@ use crate::plan::refuse::{
 use crate::plan::request::PlanRequest;
 use crate::plan::stack::Stack;
 use crate::recipe::{PlainDtype, Purpose, Recipe, Rounding, Setting, Text};
+use crate::source::consumer::comfyui::in_files;
 use crate::source::experts::is_of_single_expert;
 use crate::source::{Opens, SchemeConsumer, Source, Subject};
 
@@ -227,8 +228,12 @@ impl Plan {
         let by_name: BTreeMap<String, Scheme> =
             schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
         let are_alike = self.are_experts_alike();
-        let answer = |scheme| {
-            let answer = match self.subject.opens_with(scheme, self.layout, are_alike) {
+        let files = self.sharding.as_ref().and_then(|_| Some(self.manifest().ok()?.file_count()));
+        let answer = |scheme: Scheme| {
+            let of_one_file = self.subject.opens_with(scheme, self.layout, are_alike);
+            let is_for_comfyui = scheme.has_scales() && !self.layout.is_for_servers();
+            let files = if is_for_comfyui { files.unwrap_or(1) } else { 1 };
+            let answer = match in_files(of_one_file, files) {
                 Opens::Yes { program } if self.part.is_some() => {
                     Opens::Yes { program: format!("{program}, once all parts are merged") }
                 }
@@ -293,7 +298,9 @@ impl Plan {
                 let headers = source.checkpoint.tensors().iter();
                 let blocks = headers.filter(|it| it.is_in_blocks()).map(TensorHeader::stored_as);
                 let blocks = BTreeSet::from_iter(blocks).into_iter().collect();
-                Err(ConvertError::NothingInCodes { path: path(), blocks })
+                let unscaled = |it: &&PlannedTensor| it.reason == Reason::Unscaled;
+                let unscaled = self.tensors.iter().filter(unscaled).count();
+                Err(ConvertError::NothingInCodes { path: path(), blocks, unscaled })
             }
             Purpose::Repair
                 if source.repaired.as_ref().is_none_or(|repaired| repaired.repairs.is_empty()) =>

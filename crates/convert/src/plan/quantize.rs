@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_layout::{MatmulPrecision, layer_of};
+use roundwise_layout::{MatmulPrecision, StoredLayer, layer_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
@@ -56,9 +56,14 @@ impl<'a> Quantization<'a> {
                 let scheme = *scheme;
                 self.complain_of_stack(layer_of(&header.name), scheme);
                 let input_scale = self.questions.recipe.input_scale(scheme);
-                let band_rows = None;
-                let codes =
-                    Decision::Quantize { scheme, matmul_precision, input_scale, bias, band_rows };
+                let codes = Decision::Quantize {
+                    scheme,
+                    matmul_precision,
+                    input_scale,
+                    bias,
+                    band_rows: None,
+                    keeps_codes: stored.is_some_and(|stored| self.may_stay(header, stored, scheme)),
+                };
                 let reason = match (stored, foreign) {
                     (Some(stored), _) => reason.of_stored(stored),
                     (None, Some(foreign)) => reason.of_foreign(foreign),
@@ -84,19 +89,33 @@ impl<'a> Quantization<'a> {
         }
     }
 
+    /// Returns whether codes of the input are what a weight is to become.
+    fn may_stay(&self, header: &TensorHeader, stored: &StoredLayer, scheme: Scheme) -> bool {
+        let Questions { source, recipe, .. } = self.questions;
+        // What layers have in common in the output may be other numbers than in the input: scales of a stack in
+        // servers' files, and of a module.
+        let stands_alone = !recipe.layout().is_for_servers() && !scheme.shares_scales();
+        stored.scheme == scheme
+            && stands_alone
+            && stored.experts.is_none()
+            && !source.stored.odd_scales.contains_key(&stored.layer)
+            && !source.adapters().change(&header.name)
+    }
+
     /// Returns how the layer of a weight may be multiplied: as the recipe or the input asks for it.
     fn matmul_precision(&mut self, header: &TensorHeader, becomes_codes: bool) -> MatmulPrecision {
         let layer = layer_of(&header.name);
+        let has_mark = becomes_codes && !self.questions.recipe.layout().is_for_servers();
         let mut matched = None;
         for (index, pattern) in self.questions.recipe.full_precision().iter().enumerate() {
             if pattern.is_match(layer) {
                 // Only the first pattern that matches has an effect; the others are reported as idle.
                 let is_first = matched.replace(()).is_none();
-                self.effects.add_full_precision(index, is_first && becomes_codes);
+                self.effects.add_full_precision(index, is_first && has_mark);
             }
         }
         match matched {
-            Some(()) if becomes_codes => MatmulPrecision::Full,
+            Some(()) if has_mark => MatmulPrecision::Full,
             _ => self.questions.source.stored.matmul_precision(layer),
         }
     }

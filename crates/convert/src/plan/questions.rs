@@ -25,11 +25,13 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::model::{Detected, Preset, ReadAs, Shapes};
 use crate::plan::decision::{Decision, NotFinite};
+use crate::plan::manifest::OUTPUT_HEAD;
 use crate::plan::reason::Reason;
 use crate::plan::stack::Stack;
 use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
+use crate::source::model_config::ServedModel;
 use crate::source::numbers::{float_dtype, matrix_shape};
 
 /// A question about a tensor.
@@ -544,6 +546,9 @@ impl<'a> Questions<'a> {
             return None;
         }
         let layer = layer_of(&header.name);
+        if self.is_tied_head(layer) {
+            return Some("the configuration ties it to the embedding, whose rows are looked up");
+        }
         // A preset that was asked for may know of none; the module that reads the weight is the same.
         let own = self.detected.component_of(&header.name).preset;
         let presets = [own, self.preset_of(&header.name), Preset::base()];
@@ -556,6 +561,15 @@ impl<'a> Questions<'a> {
         // The name last: few rules are of anything but layers, and patterns cost most.
         let rule = rules.find(|rule| !is_read(rule.read_as) && rule.layers.matches(layer));
         rule.map(|rule| rule.reason.as_str())
+    }
+
+    /// Returns whether servers multiply by the embedding in place of this layer.
+    fn is_tied_head(&self, layer: &str) -> bool {
+        let served = self.source.subject().served.as_ref();
+        let is_head = layer.rsplit('.').next() == Some(OUTPUT_HEAD);
+        self.recipe.layout().is_for_servers()
+            && is_head
+            && served.is_some_and(ServedModel::has_tied_head)
     }
 
     /// Checks that each device of a server gets whole blocks of a layer.

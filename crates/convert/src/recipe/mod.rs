@@ -41,5 +41,5 @@ pub use self::recipe::{Recipe, Rounding};
 pub use self::rule::Rule;
 pub use self::setting::Setting;
 pub use self::text::{Piece, Text};
-pub use self::vocabulary::{ArchitectureEntry, MethodEntry, PresetEntry, SchemeEntry};
+pub use self::vocabulary::{ArchitectureEntry, KeptEntry, MethodEntry, PresetEntry, SchemeEntry};
 pub use self::words::{flag_of, recipe_words, shell_text};

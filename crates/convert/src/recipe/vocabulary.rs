@@ -5,7 +5,7 @@ use roundwise_rounding::{METHODS, Method, SettingOfMethod};
 use roundwise_scheme::{CATALOG, Scheme};
 use serde::Serialize;
 
-use crate::model::{Architecture, Preset};
+use crate::model::{Architecture, KeepRule, Preset};
 use crate::recipe::min_size::default_min_size;
 
 /// A scheme of the catalogue.
@@ -113,8 +113,19 @@ pub struct PresetEntry {
     pub title: &'static str,
     /// Why such a model is not converted, if so.
     pub refuses: Option<&'static str>,
+    /// Which layers keep their precision, and why; those of `base` come on top.
+    pub keeps: Vec<KeptEntry>,
     /// The architectures that choose it.
     pub recognises: Vec<ArchitectureEntry>,
+}
+
+/// Layers that a preset keeps.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptEntry {
+    /// Their names, as a regular expression over whole segments.
+    pub layers: &'static str,
+    /// The reason.
+    pub because: &'static str,
 }
 
 /// An architecture, and the tensors that tell it; see [`Architecture::conditions`].
@@ -139,11 +150,16 @@ impl PresetEntry {
             when: architecture.conditions(),
             unless: architecture.exceptions(),
         };
+        let kept = |rule: &'static KeepRule| KeptEntry {
+            layers: rule.layers.as_str(),
+            because: &rule.reason,
+        };
         Self {
             name: &preset.name,
             aliases: &preset.aliases,
             title: &preset.title,
             refuses: preset.refuse.as_deref(),
+            keeps: preset.keep.iter().map(kept).collect(),
             recognises: preset.recognises().map(architecture).collect(),
         }
     }

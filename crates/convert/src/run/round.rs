@@ -5,12 +5,14 @@ use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
     squared_output_errors,
 };
-use roundwise_scheme::{QuantizedMatrix, Scheme, WeightError, measure};
+use roundwise_scheme::{
+    QuantizedMatrix, ScaleRule, Scheme, Weight, WeightError, choose_scales, measure,
+};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::plan::PlannedTensor;
 use crate::report::LayerRounding;
-use crate::report::watch::{Event, Watch};
+use crate::report::watch::{Event, Watch, notice};
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::lazy::Lazy;
@@ -45,9 +47,32 @@ impl Input {
     ) -> Result<Codes, Stop> {
         let header = &planned.header;
         let view = lazy.weight(header, buffers)?.view().beside(absmax_beside);
+        if planned.keeps_codes() && planned.scheme() == Some(scheme) {
+            return self.keep_codes(planned, &view, lazy.watch);
+        }
         let layer = lazy.layer(planned, &view)?;
         self.round(header, layer, lazy, has_own_bias, scheme, buffers.take())
             .map_err(|error| Stop::rounding(&self.source, header, error))
+    }
+
+    /// Returns the codes of a weight that the input has.
+    ///
+    /// # Errors
+    /// When they cannot be read, stand for a NaN or an infinity, or the watcher says stop.
+    fn keep_codes(
+        &self,
+        planned: &PlannedTensor,
+        view: &Weight<'_>,
+        watch: &dyn Watch,
+    ) -> Result<Codes, Stop> {
+        let header = &planned.header;
+        let stored = self.source.stored_layer(header).expect("the plan keeps codes that are there");
+        // Like those of any rounding: a NaN is found by the choice of scales.
+        choose_scales(view, stored.scheme, ScaleRule::Absmax)
+            .map_err(|error| Stop::rounding(&self.source, header, error.into()))?;
+        let matrix = self.source.codes(stored)?;
+        notice(watch, Event::Advanced { bytes: header.byte_len() })?;
+        Ok(Codes { error: measure(view, &matrix), matrix, rounding: None })
     }
 
     /// Rounds one weight: its codes, their error, and what learned rounding did. `memory` is reused.

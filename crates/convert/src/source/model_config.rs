@@ -81,6 +81,14 @@ impl ServedModel {
             config,
         })
     }
+
+    /// Returns whether tokens are scored by the embedding, whatever else a file has for it.
+    pub(crate) fn has_tied_head(&self) -> bool {
+        let is_tied = |config: &Value| {
+            config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true)
+        };
+        is_tied(&self.config) || self.config.get("text_config").is_some_and(is_tied)
+    }
 }
 
 /// Returns the family of a model that servers run, by its configuration; `None` for a model that they do not run.

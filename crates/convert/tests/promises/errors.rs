@@ -25,11 +25,11 @@ fn errors() -> Vec<(ConvertError, &'static str)> {
             "convert the model with statistics m.safetensors to use them; a look at statistics lists them",
         ),
         (
-            ConvertError::NothingInCodes { path: path(), blocks: vec![] },
+            ConvertError::NothingInCodes { path: path(), blocks: vec![], unscaled: 0 },
             "a conversion turns them into codes",
         ),
         (
-            ConvertError::NothingInCodes { path: path(), blocks: vec!["Q8_0"] },
+            ConvertError::NothingInCodes { path: path(), blocks: vec!["Q8_0"], unscaled: 0 },
             "a conversion turns them into codes, decoding into plain numbers",
         ),
         (

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use roundwise_convert::layout::Layout;
 use roundwise_convert::model::{AdapterKind, Dialect, FileKind, KindRule, detect};
+use roundwise_convert::plan::Limits;
 use roundwise_convert::source::Opens;
 use roundwise_convert::{ConvertError, Plan, PlanRequest, Recipe, RecipeFile, Source};
 use roundwise_testkit::files::{Tensor, safetensors, safetensors_with_metadata};
@@ -379,6 +380,27 @@ fn every_kind_is_told_and_no_program_is_promised_codes_that_it_does_not_open() {
             assert!(planned(&source, file).is_ok(), "{id}");
         }
     }
+}
+
+#[test]
+fn nothing_in_several_files_is_promised_to_programs_that_open_one() {
+    let (_folder, source) = opened(&file(FLUX));
+    let recipe = Recipe::check(scheme("fp8")).unwrap();
+    let answer = |shard_bytes| {
+        let limits = Limits { shard_bytes, ..Limits::default() };
+        let request = PlanRequest { limits, ..PlanRequest::new(&source, &recipe) };
+        let answers = Plan::decide(&request).unwrap().consumers();
+        answers.into_iter().map(|it| it.answer.to_string()).collect::<Vec<_>>()
+    };
+    let one_file = ["opened by ComfyUI 0.3.68 or newer"];
+    assert_eq!(answer(None), one_file);
+    // A folder that holds one file is opened by it.
+    assert_eq!(answer(Some(1 << 30)), one_file);
+    let several = answer(Some(1));
+    assert!(
+        several[0].starts_with("not to be opened: ComfyUI loads a model from one"),
+        "{several:?}"
+    );
 }
 
 #[test]

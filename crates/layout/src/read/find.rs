@@ -104,7 +104,8 @@ impl StoredLayers {
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
         found.contradictions = contradictions(&described, &found);
-        found.full_precision_layers = found.asking_for_full_precision(file, &markers);
+        found.matmul_precisions = found.asked_precisions(file, &markers);
+        found.unknown_options = unknown_options(&markers);
         Ok(found)
     }
 
@@ -185,18 +186,17 @@ impl StoredLayers {
         self.unread_programs = unread.into_iter().map(|(layer, it)| (layer, it.0)).collect();
     }
 
-    /// Returns the layers whose marker, or the file's, asks for products in full precision.
-    pub(crate) fn asking_for_full_precision(
+    /// Returns how layers are to be multiplied whose marker, or the file's, asks for anything.
+    pub(crate) fn asked_precisions(
         &self,
         file: &Checkpoint,
         markers: &BTreeMap<String, Marker>,
-    ) -> BTreeSet<String> {
-        let asks = |layer: &&StoredLayer| match layer.spelling {
-            Spelling::Comfy => markers
-                .get(&layer.layer)
-                .is_some_and(|marker| marker.matmul_precision() == MatmulPrecision::Full),
+    ) -> BTreeMap<String, MatmulPrecision> {
+        let asked = |layer: &StoredLayer| match layer.spelling {
+            Spelling::Comfy => markers.get(&layer.layer).map(Marker::matmul_precision),
             Spelling::ComfyLegacy => legacy_marker(file, layer)
-                .is_some_and(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS),
+                .filter(|marker| marker.element_count() == FULL_PRECISION_ELEMENTS)
+                .map(|_| MatmulPrecision::Full),
             Spelling::WeightScale
             | Spelling::WeightScaleInv
             | Spelling::Scale
@@ -204,8 +204,19 @@ impl StoredLayers {
             | Spelling::PackedIntegers
             | Spelling::PackedMicroscaled
             | Spelling::WeightScale2
-            | Spelling::Plain => false,
+            | Spelling::Plain => None,
         };
-        self.layers.values().filter(asks).map(|layer| layer.layer.clone()).collect()
+        let asked =
+            self.layers.values().filter_map(|layer| Some((layer.layer.clone(), asked(layer)?)));
+        asked.filter(|(_, precision)| *precision != MatmulPrecision::Any).collect()
     }
+}
+
+/// Counts the layers whose markers have an option that no loader is known to read.
+fn unknown_options(markers: &BTreeMap<String, Marker>) -> BTreeMap<String, usize> {
+    let mut layers = BTreeMap::new();
+    for option in markers.values().flat_map(|marker| marker.unknown.keys()) {
+        *layers.entry(option.clone()).or_default() += 1;
+    }
+    layers
 }

@@ -63,7 +63,7 @@ impl RepairedLayers {
         // A marker or a scale that is mended makes no layer of codes beside what is not known there.
         stored.refuse_unknown_companions(&ForeignFile::new(file));
         repairs.retain(|repair| stored.defects.iter().all(|it| it.layer != repair.defect.layer));
-        stored.full_precision_layers = stored.asking_for_full_precision(file, &markers.by_layer);
+        stored.matmul_precisions = stored.asked_precisions(file, &markers.by_layer);
         // 2. Scales and markers that no layer answers to, once it is known which layers there are.
         for orphan in std::mem::take(&mut stored.orphans) {
             let remedy = match stored.layers.contains_key(&orphan.layer) {

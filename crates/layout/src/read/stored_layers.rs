@@ -39,8 +39,10 @@ pub struct StoredLayers {
     pub strays: BTreeSet<String>,
     /// Layers that the header marks, or the headers of shards together.
     pub header_layers: BTreeSet<String>,
-    /// Layers in codes whose marker, or the file's, asks for products in full precision.
-    pub full_precision_layers: BTreeSet<String>,
+    /// How layers in codes are to be multiplied, where their marker, or the file's, asks for anything.
+    pub matmul_precisions: BTreeMap<String, MatmulPrecision>,
+    /// Options of markers that no loader is known to read, with the number of layers that have them.
+    pub unknown_options: BTreeMap<String, usize>,
 }
 
 impl StoredLayers {
@@ -62,10 +64,7 @@ impl StoredLayers {
 
     /// Returns how a layer may be multiplied; anything for a layer that is not in codes.
     pub fn matmul_precision(&self, layer: &str) -> MatmulPrecision {
-        match self.full_precision_layers.contains(layer) {
-            true => MatmulPrecision::Full,
-            false => MatmulPrecision::Any,
-        }
+        self.matmul_precisions.get(layer).copied().unwrap_or_default()
     }
 
     /// Returns the layers with a marker tensor.

@@ -34,7 +34,7 @@ fn legacy_tensors(
 ) -> Vec<(TensorSpec, Vec<u8>)> {
     // The value says nothing: the loader asks how many elements the marker has.
     let elements = match precision {
-        MatmulPrecision::Any => 0,
+        MatmulPrecision::Any | MatmulPrecision::EightBits => 0,
         MatmulPrecision::Full => FULL_PRECISION_ELEMENTS as usize,
     };
     let tensor = |name: &str, dtype: Dtype, bytes: Vec<u8>| {

@@ -5,7 +5,7 @@ use crate::common::others::{
     FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, opened_beside,
     orphans, scale,
 };
-use roundwise_layout::Spelling;
+use roundwise_layout::{MatmulPrecision, Spelling};
 use roundwise_testkit::cases::test_each;
 use roundwise_testkit::files::{Tensor, bf16_bytes, f16_bytes, f32_bytes};
 
@@ -350,7 +350,8 @@ fn markers_in_the_header_or_in_tensors_or_both() {
     let both = opened(&[weight, scale(&[1, 1]), marker("a", noted)], Some(&entry(FP8_MARKER)));
     for file in [header_only, tensor_only, both] {
         assert_eq!(read_a(&file), (Spelling::Comfy, "fp8".to_owned(), vec![3.0, 6.0]));
-        assert_eq!(file.stored.full_precision_layers, [].into());
+        assert_eq!(file.stored.matmul_precisions, [].into());
+        assert_eq!(file.stored.unknown_options, [].into());
     }
 }
 
@@ -366,7 +367,7 @@ fn header_entries_carry_the_prefix_of_the_names() {
     let file = opened(&tensors, Some(&entry(full).replace(r#""a""#, &format!("{name:?}"))));
     assert_eq!((defects(&file), orphans(&file)), (vec![], vec![]));
     assert_eq!(file.stored.layers[name].spelling, Spelling::Comfy);
-    assert_eq!(file.stored.full_precision_layers, [name.to_owned()].into());
+    assert_eq!(file.stored.matmul_precisions, [(name.to_owned(), MatmulPrecision::Full)].into());
 
     // Without the prefix the entry belongs to nothing, and the scale has no marker.
     let file = opened(&tensors, Some(&entry(full).replace(r#""a""#, r#""blocks.0.q""#)));

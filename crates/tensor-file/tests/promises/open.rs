@@ -127,3 +127,21 @@ fn free_space_is_known_before_the_file_exists() {
     assert!(available_bytes(folder.path()).is_some());
     assert!(available_bytes(&folder.path().join("no/such/folder/file")).is_some());
 }
+
+/// Two trainings of one model have one length, and programs that copy set the time to what it was.
+#[test]
+fn files_of_one_length_and_time_are_told_apart_by_their_contents() {
+    let folder = tempfile::tempdir().unwrap();
+    let fingerprint = |path: &std::path::Path| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        Checkpoint::open(path).unwrap().files()[0].fingerprint()
+    };
+    let path = put(folder.path(), "model.safetensors", two_tensors());
+    let before = fingerprint(&path);
+    assert_eq!(fingerprint(&path), before);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_ne!(fingerprint(&path), before);
+}

@@ -32,11 +32,13 @@ impl Note {
             }
             Note::OfGguf { dialect, is_translatable } => of_gguf(*dialect, *is_translatable),
             Note::FromCodes { weights, schemes } => from_codes(*weights, schemes).into(),
+            Note::KeptCodes { weights, schemes } => kept_codes(*weights, schemes).into(),
             Note::DecodedBanks { tensors, program, bytes } => {
                 decoded_banks(*tensors, program, *bytes).into()
             }
             Note::DecodedNotFinite { weights } => decoded_not_finite(weights).into(),
             Note::OddScales { layers } => odd_scales(layers).into(),
+            Note::UnknownOptions { options } => unknown_options(options).into(),
             Note::OrphanScales { tensors } => orphan_scales(tensors).into(),
             Note::StrayScales { tensors } => stray_scales(tensors).into(),
             Note::Repaired(repair) => repaired(repair).into(),
@@ -157,6 +159,12 @@ fn from_codes(weights: usize, schemes: &[String]) -> String {
     )
 }
 
+fn kept_codes(weights: usize, schemes: &[String]) -> String {
+    let (is, keeps) = if weights == 1 { ("is", "keeps its") } else { ("are", "keep their") };
+    let (weights, schemes) = (counted(weights, "weight"), schemes.join(", "));
+    format!("{weights} {is} in codes of {schemes} already and {keeps} codes: no number changes")
+}
+
 fn decoded_banks(tensors: usize, program: &str, bytes: [u64; 2]) -> String {
     let [before, after] = bytes.map(sized);
     let verb = if tensors == 1 { "becomes" } else { "become" };
@@ -182,6 +190,17 @@ fn odd_scales(layers: &[(String, &'static str)]) -> String {
     format!(
         "a scale of `{name}` is {odd}{more}: no program writes that, and the file may be damaged; it is \
          decoded as it says"
+    )
+}
+
+fn unknown_options(options: &[(String, usize)]) -> String {
+    let options = options.iter();
+    let options: Vec<String> = options
+        .map(|(option, layers)| format!("`{option}` of {}", counted(*layers, "layer")))
+        .collect();
+    format!(
+        "options of markers that are not known here, and that outputs are without: {}",
+        options.join(", ")
     )
 }
 

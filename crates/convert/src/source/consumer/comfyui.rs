@@ -3,7 +3,7 @@
 use roundwise_tensor_file::Dtype;
 
 use crate::model::{Detected, Dialect, FileKind};
-use crate::source::consumer::answer::TakesCodes;
+use crate::source::consumer::answer::{Opens, TakesCodes};
 
 /// Returns whether ComfyUI reads codes of a kind of file. For its loaders of whole models this is
 /// known by architecture. All its other loaders read tensors as they are stored: a code counts as
@@ -60,6 +60,17 @@ pub(super) fn takes_codes(detected: &Detected) -> TakesCodes {
             true => not_known(UNKNOWN_MODEL),
             false => not_known("codes of such a model have not been tried in ComfyUI"),
         },
+    }
+}
+
+/// Returns the answer about a model in codes for one that lies in several files: a loader takes a single one.
+pub(crate) fn in_files(answer: Opens, files: usize) -> Opens {
+    match answer {
+        Opens::Yes { .. } if files > 1 => Opens::No {
+            reason: format!("ComfyUI loads a model from one file, and these are {files}"),
+            way_out: "without a limit of bytes for shards it is converted into one".to_owned(),
+        },
+        Opens::Yes { .. } | Opens::No { .. } | Opens::NotKnown { .. } => answer,
     }
 }
 
