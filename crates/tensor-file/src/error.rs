@@ -81,6 +81,8 @@ pub enum TensorFileErrorKind {
     NotRegularFile { found: &'static str },
     #[error("is also another file, by a hard link, which writing here would change")]
     OtherNames,
+    #[error("is not finished: `{control}` beside it tells what of it is there")]
+    Unfinished { control: String },
     #[error("the folder holds no weight file")]
     FolderWithoutTensors,
     #[error("the folder holds no weight file itself; {} of its folders do: {}", folders.len(), listed(folders))]

@@ -81,5 +81,5 @@ pub use printable::{printable, steers_text};
 pub use remark::Remark;
 pub use source_file::SourceFile;
 pub use text::{TEXT_LIMIT_BYTES, read_start, read_text, write_text_atomically};
-pub use unfinished::{UnfinishedFile, unfinished_files};
+pub use unfinished::{UnfinishedFile, check_finished, unfinished_files};
 pub use writer::{Left, TensorFileWriter};

@@ -186,14 +186,20 @@ fn check_target(target: &Path, overwrite: Overwrite) -> Result<(), TensorFileErr
     }
 }
 
+/// Ending of a target's unfinished file.
+pub(crate) const PARTIAL: &str = ".partial";
+
+/// Ending of its journal.
+pub(crate) const JOURNAL: &str = ".journal";
+
 /// Returns the name of a target's lasting unfinished file.
 pub(crate) fn partial_path(target: &Path) -> PathBuf {
-    target.with_file_name(hidden_name(target, ".partial"))
+    target.with_file_name(hidden_name(target, PARTIAL))
 }
 
 /// Returns the name of its journal.
 pub(crate) fn journal_path(target: &Path) -> PathBuf {
-    target.with_file_name(hidden_name(target, ".journal"))
+    target.with_file_name(hidden_name(target, JOURNAL))
 }
 
 /// Returns `.NAME` and the ending; of a name too long for that its beginning and its hash.
@@ -224,7 +230,7 @@ fn temporary_beside(target: &Path) -> std::io::Result<NamedTempFile> {
     let shortened: String = name.to_string_lossy().chars().take(NAME_CHARS).collect();
     let prefix = format!(".{shortened}.");
     let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(".partial");
+    builder.prefix(&prefix).suffix(PARTIAL);
     // Temporary files are private by default; this one is a normal file later. The system takes
     // the umask off, as for any other file.
     #[cfg(unix)]

@@ -2,9 +2,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::TensorFileError;
 use crate::journal::{Journal, ReadJournal, Record};
-use crate::pending_file::{journal_path, partial_path};
+use crate::pending_file::{JOURNAL, PARTIAL, journal_path, partial_path};
+use crate::{TensorFileError, TensorFileErrorKind as Kind};
 
 /// A file that an earlier run began to write and did not finish, with its journal.
 #[derive(Debug)]
@@ -58,4 +58,21 @@ impl UnfinishedFile {
 pub fn unfinished_files(target: &Path) -> Vec<PathBuf> {
     let is_there = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok();
     [partial_path(target), journal_path(target)].into_iter().filter(is_there).collect()
+}
+
+/// Ending of what aria2 keeps beside a file that it downloads, whose whole length is taken from the beginning.
+const DOWNLOAD_CONTROL: &str = ".aria2";
+
+/// Checks that no program is in the middle of writing a file or folder: what is missing of it would count as zeros.
+///
+/// # Errors
+/// [`Kind::Unfinished`] where the program keeps beside it what it has written so far.
+pub fn check_finished(path: &Path) -> Result<(), TensorFileError> {
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return Ok(()) };
+    let own = name.strip_suffix(PARTIAL).map(|start| format!("{start}{JOURNAL}"));
+    let mut controls = own.into_iter().chain([format!("{name}{DOWNLOAD_CONTROL}")]);
+    match controls.find(|control| path.with_file_name(control).exists()) {
+        Some(control) => Err(Kind::Unfinished { control }.at(path)),
+        None => Ok(()),
+    }
 }

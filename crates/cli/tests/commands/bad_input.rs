@@ -46,6 +46,26 @@ fn a_file_truncated_within_its_header() {
     is_refused(&plain_model()[..100], &["the header claims", "the file has 92 after its start"]);
 }
 
+/// Their length is the whole one from the beginning, and what is missing would count as zeros.
+#[test]
+fn files_in_the_middle_of_being_written() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    let refused = |name: &str, control: &str| {
+        let words = [name, "is not finished", control, "let the program that writes it end"];
+        for command in ["convert", "plan", "inspect", "repair"] {
+            folder.refused(&[command, name], 1, &words);
+        }
+        folder.refused(&["verify", "whole.safetensors", name], 1, &words);
+        folder.refused(&["convert", "whole.safetensors", "--merge-lora", name], 1, &words);
+    };
+    folder.write("whole.safetensors", &plain_model());
+    folder.write("m.safetensors.aria2", b"control");
+    refused("m.safetensors", "`m.safetensors.aria2`");
+    folder.write(".n.safetensors.partial", &plain_model());
+    folder.write(".n.safetensors.journal", b"{}");
+    refused(".n.safetensors.partial", "`.n.safetensors.journal`");
+}
+
 #[test]
 fn an_empty_file() {
     is_refused(&[], &["the file is 0 bytes", "at least 8"]);

@@ -154,6 +154,29 @@ fn settings_that_servers_files_have_no_place_for_are_noted() {
     }
 }
 
+/// Programs look for weights under the names of the family alone: MLX calls its experts otherwise, and joins what
+/// others have apart.
+#[test]
+fn layers_under_names_that_the_family_does_not_have_are_not_promised() {
+    let folder = model();
+    let file = folder.file("in/model.safetensors");
+    for (name, other) in [
+        ("mlp.gate_proj", "mlp.switch_mlp.gate_proj"),
+        ("self_attn.q_proj", "self_attn.qkv_proj"),
+        ("self_attn.o_proj", "attention.wo"),
+    ] {
+        let mut tensors: Vec<_> = file.tensors.values().cloned().collect();
+        for tensor in &mut tensors {
+            tensor.name = tensor.name.replace(name, other);
+        }
+        folder.write("in/model.safetensors", &safetensors(&tensors));
+        let text = folder.done(&["plan", "in"]);
+        let reason =
+            format!("no program is known to open it; `model.layers.0.{other}.weight` is no name");
+        assert!(text.contains(&reason), "{text}");
+    }
+}
+
 /// BitNet's program rounds plain numbers to three values whenever it multiplies by them.
 #[test]
 fn numbers_under_a_method_that_is_not_known_are_refused() {

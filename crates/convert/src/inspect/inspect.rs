@@ -8,15 +8,16 @@ use serde::Serialize;
 
 use crate::error::ConvertError;
 use crate::inspect::verification::Finding;
-use crate::model::{Dialect, FileKind};
+use crate::model::{Dialect, FileKind, Preset};
 use crate::plan::Provenance;
 use crate::plan::gather_notes::{copies, odd_scales, unknown_options};
 use crate::recipe::RecipeFile;
 use crate::report::named::lossy;
 use crate::source::consumer::comfyui::{in_files, names_of_gguf};
+use crate::source::model_config::for_input;
 use crate::source::source::NamesStay;
 use crate::source::translated::why_untranslated;
-use crate::source::{ExpertBanks, Opens, Source};
+use crate::source::{ExpertBanks, Opens, Source, Subject};
 
 /// The contents of a file, and the programs that open it.
 #[derive(Clone, Debug, Serialize)]
@@ -152,7 +153,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
         wrapper: subject.detected.wrapper.clone(),
         names_stay,
         fp8_consumer: as_converted.opens(Scheme::FP8, Layout::Comfy),
-        preset: model.preset.name.clone(),
+        preset: preset_of_conversion(path, subject).name.clone(),
         dtypes: count_dtypes(&source),
         quantized: count_quantized(&source),
         expert_banks: subject.expert_banks,
@@ -174,6 +175,12 @@ pub fn inspect(path: &Path) -> Result<Inspection, ConvertError> {
             .map(|(key, value)| (key.clone(), shorten(value)))
             .collect(),
     })
+}
+
+/// Returns the preset of a conversion that nobody gives a setting for.
+fn preset_of_conversion(path: &Path, subject: &Subject) -> &'static Preset {
+    let is_for_servers = for_input(RecipeFile::default(), path, None).program.is_some();
+    subject.preset_for(if is_for_servers { Layout::CompressedTensors } else { Layout::Comfy })
 }
 
 /// Says why a conversion leaves names of diffusers as they are, where it does.

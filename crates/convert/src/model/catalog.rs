@@ -12,7 +12,7 @@ use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::FileKind;
 use crate::model::pattern::LayerPattern;
-use crate::model::preset::{KeepRule, Origin, Preset, ReadAs, RemoveRule, Role};
+use crate::model::preset::{KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role};
 
 /// Name and text of every `presets/*.toml`, by name.
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
@@ -115,6 +115,8 @@ struct PresetFile {
     #[serde(default)]
     split_by_columns: Vec<String>,
     #[serde(default)]
+    layer_names: Vec<LayerNamesTable>,
+    #[serde(default)]
     probes: Vec<String>,
     #[serde(default)]
     keep: Vec<KeepTable>,
@@ -132,6 +134,14 @@ struct KeepTable {
     origin: Origin,
     #[serde(default)]
     read_as: ReadAs,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayerNamesTable {
+    names: Vec<String>,
+    #[serde(default)]
+    model_types: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -233,9 +243,17 @@ impl PresetFile {
             model_types: self.model_types.clone(),
             fused: Vec::new(),
             split_by_columns: Vec::new(),
+            layer_names: Vec::new(),
             architectures: Vec::new(),
         };
         self.add_rules(&mut preset)?;
+        // Of the families that need no more rules: others have parts of their own.
+        for table in &self.layer_names {
+            for names in &table.names {
+                let (names, model_types) = (LayerPattern::new(names)?, table.model_types.clone());
+                preset.layer_names.push(LayerNames { names, model_types });
+            }
+        }
         // One level deep, so that the files themselves show whose rule comes first.
         for other in &self.include {
             match all.get(other.as_str()) {

@@ -35,7 +35,18 @@ pub struct Preset {
     /// Layers whose columns servers share out over devices, by the last part of their names. Of all
     /// others it is the rows.
     pub split_by_columns: Vec<String>,
+    /// What programs call the weights of a layer, in servers' files; nothing where that is not known.
+    pub layer_names: Vec<LayerNames>,
     pub(super) architectures: Vec<Architecture>,
+}
+
+/// Names of the weights of a layer.
+#[derive(Debug, Clone)]
+pub struct LayerNames {
+    /// Names behind the number of the layer.
+    pub names: LayerPattern,
+    /// The families of transformers that have them; all where none is named.
+    pub model_types: Vec<String>,
 }
 
 /// The task of a model.
@@ -128,6 +139,16 @@ impl Preset {
             })
         };
         self.remove.iter().find(applies).map(|rule| rule.reason.as_str())
+    }
+
+    /// Returns whether programs look for a weight of a layer in a model of a family.
+    ///
+    /// - `name`: what stands behind the number of the layer, without `.weight`
+    pub fn has_layer_name(&self, name: &str, model_type: &str) -> bool {
+        let is_of = |rule: &&LayerNames| {
+            rule.model_types.is_empty() || rule.model_types.iter().any(|it| it == model_type)
+        };
+        self.layer_names.iter().filter(is_of).any(|rule| rule.names.matches(name))
     }
 
     /// Returns whether a loader tells the model apart by the stored shape of this layer.

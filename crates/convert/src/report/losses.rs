@@ -1,4 +1,4 @@
-//! Weights that lost more than their scheme or dtype should cost: why, and what helps.
+//! Weights that lost more than their scheme or dtype should cost, or hold nothing: why, and what helps.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,24 @@ pub(crate) fn losses(tensors: &[TensorReport]) -> Vec<Text> {
             by_cause.entry((cause, tensor.scheme.is_some())).or_default().push(tensor);
         }
     }
-    by_cause.into_iter().map(|((cause, _), ruined)| described(cause, &ruined)).collect()
+    let ruined = by_cause.into_iter().map(|((cause, _), ruined)| described(cause, &ruined));
+    ruined.chain(empty(tensors)).collect()
+}
+
+/// Describes weights of which nothing is there: training leaves none, and what is missing of a file counts as zeros.
+fn empty(tensors: &[TensorReport]) -> Option<Text> {
+    let is_empty = |tensor: &&TensorReport| {
+        tensor.scheme.is_some() && tensor.weight_norm == Some(0.0) && tensor.zeroed_share.is_none()
+    };
+    let mut empty = tensors.iter().filter(is_empty);
+    let first = &empty.next()?.name;
+    let hold = match empty.count() {
+        0 => format!("`{first}` holds"),
+        more => format!("{} weights (`{first}`, …) hold", more + 1),
+    };
+    let because =
+        "as in a file whose download or copy was not finished; compare it with its source";
+    Some(Text::from(format!("{hold} nothing but zeros, {because}")))
 }
 
 /// Returns why a weight lost too much, if it did.
@@ -234,6 +251,15 @@ mod tests {
             told.contains("all that they hold: F32") && told.contains("`keep` keeps"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn weights_of_which_nothing_is_there_are_told() {
+        let told = losses(&[tensor(Some("fp8"), 0.0, 0.0), tensor(Some("fp8"), 0.02, 1.0)]);
+        assert!(told[0].to_string().starts_with("`a.weight` holds nothing but zeros"), "{told:?}");
+        assert_eq!(told.len(), 1);
+        let told = losses(&[tensor(Some("fp8"), 0.0, 0.0), tensor(Some("fp8"), 0.0, 0.0)]);
+        assert!(told[0].to_string().starts_with("2 weights (`a.weight`, …) hold nothing"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(crate) fn check_output(
 ) -> Result<(), ConvertError> {
     // 1. The header, and whether programs still recognise the model by it.
     output.file.check_header(manifest)?;
-    let written = Source::open(output.file.temporary_path())?;
+    let written = Source::open_unfinished(output.file.temporary_path())?;
     // A part lacks what other parts have.
     if output.job.part.is_none() {
         same_model(&output.job.output, &output.input.source, &written.shapes())?;

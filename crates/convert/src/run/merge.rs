@@ -9,6 +9,7 @@ use crate::error::ConvertError;
 use crate::plan::part::{PartEntry, header_hash};
 use crate::report::watch::{Event, Phase, Watch, notice};
 use crate::source::incomplete::PART_KEY;
+use crate::source::source::check_all_finished;
 
 /// A merged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub fn merge(
         .iter()
         .map(|path| {
             let checkpoint = Checkpoint::open(path)?;
+            check_all_finished(&checkpoint)?;
             let entry = checkpoint.metadata().get(PART_KEY).ok_or("it is no part of a model");
             let entry = entry.and_then(|text| {
                 serde_json::from_str(text).map_err(|_| "another version of roundwise made it")

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use roundwise_layout::Layout;
+use roundwise_layout::{Layout, layer_of_weight};
 use roundwise_tensor_file::{Checkpoint, read_text};
 use serde_json::Value;
 
@@ -35,6 +35,8 @@ pub(crate) struct ServedModel {
     pub(crate) has_single_experts: bool,
     /// The layout of the codes that it speaks of.
     pub(crate) codes: Option<Layout>,
+    /// A weight of a layer under a name that the family does not have.
+    pub(crate) unread_name: Option<String>,
     /// What it calls the codes of the weights, where the file has none and such codes are not read.
     pub(crate) unread_method: Option<String>,
     /// All that it says.
@@ -70,8 +72,10 @@ impl ServedModel {
         let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
         let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
+        let unread_name = known.and_then(|preset| unread_name(file, preset, &model_type));
         Some(Self {
             model_type,
+            unread_name,
             preset: known.unwrap_or_else(Preset::served),
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
@@ -90,6 +94,29 @@ impl ServedModel {
         is_tied(&self.config) || self.config.get("text_config").is_some_and(is_tied)
     }
 }
+
+/// Returns the first weight of a layer of the model that writes text whose name is none of its family's.
+fn unread_name(file: &Checkpoint, preset: &Preset, model_type: &str) -> Option<String> {
+    if preset.layer_names.is_empty() {
+        return None;
+    }
+    let is_read = |name: &str| {
+        let behind = STARTS_OF_LAYERS.iter().find_map(|start| name.strip_prefix(start));
+        let layer = behind.and_then(|behind| behind.split_once('.'))?.1;
+        Some(preset.has_layer_name(layer_of_weight(layer)?, model_type))
+    };
+    let names = file.tensors().iter().map(|header| &header.name);
+    names.into_iter().find(|name| is_read(name) == Some(false)).cloned()
+}
+
+/// Beginnings of the names of layers of a model that writes text, alone or beside a model that sees.
+const STARTS_OF_LAYERS: [&str; 5] = [
+    "model.layers.",
+    "layers.",
+    "language_model.model.layers.",
+    "model.language_model.layers.",
+    "language_model.layers.",
+];
 
 /// Returns the family of a model that servers run, by its configuration; `None` for a model that they do not run.
 fn served_type(config: &Value) -> Option<String> {

@@ -4,7 +4,7 @@ use roundwise_layout::{
     Defect, ForeignLayer, Layout, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of,
     layer_of_weight, weight_of,
 };
-use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader, check_finished};
 
 use crate::error::ConvertError;
 use crate::model::{Dialect, FileKind, Shapes, TranslationError};
@@ -65,6 +65,16 @@ impl Source {
         Self::open_as(path, None, Some(Names::Keep))
     }
 
+    /// Opens an output as [`Source::open`] does, before it has its name.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub(crate) fn open_unfinished(path: &Path) -> Result<Self, ConvertError> {
+        let checkpoint = Checkpoint::open(path)?;
+        let stored = StoredLayers::find(&checkpoint)?;
+        Ok(Self::of(checkpoint, stored, None))
+    }
+
     /// Opens a file as [`Source::open`] does, with names of another dialect translated into the model's
     /// own, as a conversion does.
     ///
@@ -91,7 +101,9 @@ impl Source {
         insisted: Option<FileKind>,
         names: Option<Names>,
     ) -> Result<Self, ConvertError> {
-        let checkpoint = model(Checkpoint::open(path)?)?;
+        let checkpoint = Checkpoint::open(path)?;
+        check_all_finished(&checkpoint)?;
+        let checkpoint = model(checkpoint)?;
         let stored = StoredLayers::find(&checkpoint)?;
         let source = Self::of(checkpoint, stored, insisted);
         if names == Some(Names::Keep) {
@@ -293,6 +305,7 @@ impl Source {
     /// As [`Source::open`].
     pub(crate) fn open_repaired(path: &Path) -> Result<Self, ConvertError> {
         let (checkpoint, defects) = Checkpoint::open_tolerant(path)?;
+        check_all_finished(&checkpoint)?;
         let checkpoint = model(checkpoint)?;
         let RepairedLayers { stored, repairs, layout } = RepairedLayers::find(&checkpoint)?;
         let of_files: Vec<_> =
@@ -355,6 +368,12 @@ impl Source {
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
+}
+
+/// Refuses a model in the middle of being written: as a folder, or any file of it.
+pub(crate) fn check_all_finished(checkpoint: &Checkpoint) -> Result<(), TensorFileError> {
+    check_finished(checkpoint.path())?;
+    checkpoint.files().iter().try_for_each(|file| check_finished(file.path()))
 }
 
 /// Refuses statistics, which have the same container as weights.

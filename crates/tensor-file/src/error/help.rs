@@ -49,6 +49,9 @@ fn lookalikes(kind: &Kind) -> Option<&'static str> {
         Kind::NotSafetensors { looks_like: GIT_LFS } | Kind::NotIndex { looks_like: GIT_LFS } => {
             "fetch the real file: `git lfs pull`"
         }
+        Kind::Unfinished { .. } => {
+            "let the program that writes it end; what it has not written would count as zeros"
+        }
         Kind::NotSafetensors { looks_like: TEXT } => {
             "name the weight file; where this is called so, its download was refused: fetch it again"
         }

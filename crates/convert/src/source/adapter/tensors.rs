@@ -6,6 +6,7 @@ use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::error::ConvertError;
+use crate::source::source::check_all_finished;
 
 /// The tensors of an adapter's file. It is no [`Source`](crate::source::Source), to which adapters are added.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl AdapterTensors {
     /// that are not understood.
     pub(super) fn open(path: &Path) -> Result<Self, ConvertError> {
         let checkpoint = Checkpoint::open(path)?;
+        check_all_finished(&checkpoint)?;
         let stored = StoredLayers::find(&checkpoint)?;
         let misfit = |problem: String| Err(ConvertError::misfit(path, problem));
         if let Some(defect) = stored.defects.first() {

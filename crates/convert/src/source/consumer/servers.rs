@@ -13,6 +13,9 @@ pub(super) fn takes_codes(served: Option<&ServedModel>) -> TakesCodes {
             way_out: "name the model's folder, or a scheme that ComfyUI reads, such as `fp8` or `int4-convrot`"
                 .to_owned(),
         },
+        Some(ServedModel { unread_name: Some(name), model_type, .. }) => TakesCodes::NotKnown {
+            reason: format!("`{name}` is no name of a `{model_type}` in transformers"),
+        },
         Some(ServedModel { is_known: true, .. }) => TakesCodes::Yes,
         Some(ServedModel { model_type, .. }) => TakesCodes::NotKnown {
             reason: format!(
