@@ -26,6 +26,7 @@ pub(crate) enum Work {
     /// Files are only read.
     Looking,
     /// The page in the browser is served.
+    #[cfg(feature = "studio")]
     Studio,
 }
 
@@ -38,6 +39,7 @@ impl Work {
                 "stopping; tensors in work are finished; press Ctrl-C again to quit at once"
             }
             Work::Joining | Work::Looking => "stopping; press Ctrl-C again to quit at once",
+            #[cfg(feature = "studio")]
             Work::Studio => {
                 "stopping; what is finished is kept; press Ctrl-C again to quit at once"
             }
@@ -53,6 +55,7 @@ impl Work {
                 "stopped at once; beside the output a hidden `.partial` file stays, to be removed"
             }
             Work::Looking => "stopped at once",
+            #[cfg(feature = "studio")]
             Work::Studio => "stopped at once; what is finished is kept",
         }
     }
@@ -132,7 +135,14 @@ mod tests {
 
     #[test]
     fn only_work_that_is_kept_is_said_to_continue() {
-        let all = [Work::Search, Work::Tensors, Work::Joining, Work::Looking, Work::Studio];
+        let all = [
+            Work::Search,
+            Work::Tensors,
+            Work::Joining,
+            Work::Looking,
+            #[cfg(feature = "studio")]
+            Work::Studio,
+        ];
         for work in all {
             let continues = work.stopped().contains("the same command continues");
             assert_eq!(continues, matches!(work, Work::Search | Work::Tensors), "{work:?}");

@@ -91,10 +91,10 @@ class Diffusion:
     """Opened by Load Checkpoint instead of Load Diffusion Model."""
     has_options: bool = True
     """The network takes `control` and `transformer_options`."""
+    tolerance: float = 2.0
+    """Times the error that noise of the weights' errors causes."""
 
     kind = "diffusion model"
-    #: Times the error that noise of the weights' errors causes.
-    tolerance = 2.0
     refused = False
 
     def rows(self, judge, schemes):
