@@ -272,7 +272,7 @@ fn a_stack_with_a_layer_that_is_kept_is_kept() {
         assert!(told["ignore"].as_array().unwrap().contains(&json!(layer)), "{told:#}");
     }
     let plan = folder.done(&["plan", "in", "--keep", "v_proj"]);
-    let because = format!("servers stack it with `{ATTENTION}.v_proj`");
+    let because = format!("servers store it as they store `{ATTENTION}.v_proj`");
     assert!(plan.contains(&because), "{plan}");
     let explain = ["--explain", &format!("{ATTENTION}.q_proj")];
     let explained = folder.done(&[&["plan", "in", "--keep", "v_proj"][..], &explain].concat());

@@ -115,6 +115,8 @@ struct PresetFile {
     #[serde(default)]
     split_by_columns: Vec<String>,
     #[serde(default)]
+    coded_banks: Vec<String>,
+    #[serde(default)]
     probes: Vec<String>,
     #[serde(default)]
     keep: Vec<KeepTable>,
@@ -233,6 +235,7 @@ impl PresetFile {
             model_types: self.model_types.clone(),
             fused: Vec::new(),
             split_by_columns: Vec::new(),
+            coded_banks: Vec::new(),
             architectures: Vec::new(),
         };
         self.add_rules(&mut preset)?;
@@ -265,6 +268,7 @@ impl PresetFile {
         }
         preset.fused.extend(self.fused.iter().cloned());
         preset.split_by_columns.extend(self.split_by_columns.iter().cloned());
+        preset.coded_banks.extend(self.coded_banks.iter().cloned());
         for probe in &self.probes {
             preset.probes.push(LayerPattern::new(probe)?);
         }

@@ -35,6 +35,9 @@ pub struct Preset {
     /// Layers whose columns servers share out over devices, by the last part of their names. Of all
     /// others it is the rows.
     pub split_by_columns: Vec<String>,
+    /// Banks of experts that servers read in codes, by the last part of their names: those of one module alike. In plain
+    /// numbers each of their matrices lies transposed, with inputs as rows.
+    pub coded_banks: Vec<String>,
     pub(super) architectures: Vec<Architecture>,
 }
 
@@ -128,6 +131,12 @@ impl Preset {
             })
         };
         self.remove.iter().find(applies).map(|rule| rule.reason.as_str())
+    }
+
+    /// Returns whether servers read codes of a bank of experts.
+    pub(crate) fn has_coded_bank(&self, name: &str) -> bool {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        self.coded_banks.iter().any(|bank| bank == last)
     }
 
     /// Returns whether a loader tells the model apart by the stored shape of this layer.

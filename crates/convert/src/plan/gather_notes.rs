@@ -135,7 +135,9 @@ fn expert_banks(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> 
         _ => false,
     };
     let kept = tensors.iter().filter(stays).map(|planned| &planned.header);
-    let banks = ExpertBanks::among(kept, &source.checkpoint, &source.subject().detected);
+    let subject = source.subject();
+    let served = subject.served.as_ref();
+    let banks = ExpertBanks::among(kept, &source.checkpoint, &subject.detected, served);
     banks.filter(|_| recipe.purpose() == Purpose::Quantize).map(Note::ExpertBanks)
 }
 

@@ -37,7 +37,8 @@ pub(crate) fn round_bank(
     let rule = input.recipe.scale_rule_without_inputs();
     let (mut error, mut zeroes) = (WeightError::default(), Zeroed::default());
     for expert in 0..experts {
-        let weight = input.source.load_expert(header, expert, buffers.take())?;
+        let weight =
+            input.source.load_expert(header, expert, planned.is_transposed, buffers.take())?;
         let rounded =
             QuantizedMatrix::nearest_measured(&weight.view(), scheme, rule, buffers.take());
         let (matrix, of_expert) = rounded.map_err(|error| {
@@ -64,7 +65,7 @@ pub(crate) fn check_bank(
 ) -> Result<Result<(), SchemeError>, ConvertError> {
     let mut memory = vec![];
     for expert in 0..experts_of(planned) {
-        let weight = source.load_expert(&planned.header, expert, memory)?;
+        let weight = source.load_expert(&planned.header, expert, planned.is_transposed, memory)?;
         // Looks at every number and fails with the error that the conversion itself would end with.
         if let Err(error) = choose_scales(&weight.view(), scheme, ScaleRule::Absmax) {
             return Ok(Err(in_bank(error, planned, expert)));

@@ -114,6 +114,9 @@ fn of_codes(
     // Of a bank one expert is in memory at a time.
     let experts = planned.experts().unwrap_or(1).max(1) as u64;
     let (source, elements) = (source / experts, elements / experts);
+    // Beside its matrix as it lies in the file.
+    let is_transposed = planned.is_transposed && planned.experts().is_some();
+    let source = if is_transposed { source.saturating_mul(2) } else { source };
     let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
     // Most are packed where they lie; what has to be filled up goes into a copy.
     let target = match scheme.is_packed_in_place() {

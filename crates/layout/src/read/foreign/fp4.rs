@@ -21,7 +21,7 @@ pub(crate) const GPT_OSS: ForeignProgram = ForeignProgram {
     told_by: "`X_blocks`, `X_scales`, of four and three dimensions",
     reads: "banks of experts, transposed as transformers has them",
     formula: "E2M1 · 2^(scale − 127)",
-    opened_by: "transformers and vLLM",
+    opened_by: "transformers, vLLM and SGLang",
 };
 
 pub(crate) const DEEPSEEK: ForeignProgram = ForeignProgram {
