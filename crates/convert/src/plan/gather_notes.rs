@@ -11,7 +11,7 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Rounding, Setting};
+use crate::recipe::{Purpose, Recipe, Setting};
 use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
@@ -60,7 +60,6 @@ pub(crate) fn gather_notes(
     notes.extend(insisted(recipe, subject));
     notes.extend(copies(source));
     notes.extend(expert_banks(source, recipe, tensors));
-    notes.extend(nearest_banks(recipe, tensors));
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(decoded_not_finite(request, tensors));
     notes.extend(orphan_scales(tensors));
@@ -146,16 +145,6 @@ pub(crate) fn odd_scales(source: &Source) -> Option<Note> {
     let layers = source.stored.odd_scales.iter().map(|(layer, odd)| (layer.clone(), *odd));
     let layers: Vec<_> = layers.collect();
     (!layers.is_empty()).then_some(Note::OddScales { layers })
-}
-
-/// Returns a note of expert banks that learned rounding passes over.
-fn nearest_banks(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
-    let is_rounded = |planned: &&PlannedTensor| {
-        matches!(planned.decision, Decision::Quantize { .. }) && planned.experts().is_some()
-    };
-    let banks = tensors.iter().filter(is_rounded).count();
-    let is_learned = recipe.rounding() != Rounding::Nearest;
-    (is_learned && banks > 0).then_some(Note::NearestBanks { tensors: banks })
 }
 
 /// Returns a note of weights that become codes although the statistics do not speak of them.

@@ -378,6 +378,25 @@ fn banks_kept_in_another_layout_are_told_of_this_one() {
     assert!(notes.iter().any(told), "{notes:?}");
 }
 
+#[test]
+fn learned_rounding_searches_every_expert() {
+    let model = model();
+    let [nearest, learned] = ["nearest", "learned"].map(|name| model.beside(name));
+    run(&model.path, &nearest, mxfp4());
+    let recipe = RecipeFile { method: Some("principal".to_owned()), ..mxfp4() };
+    let report = run(&model.path, &learned, recipe);
+    let [nearest, learned] = [nearest, learned].map(|path| Checkpoint::open(&path).unwrap());
+    for (name, _) in banks(INTERMEDIATE) {
+        let told = report.tensors.iter().find(|it| it.name == name).unwrap();
+        let rounding = told.rounding.as_ref().unwrap();
+        assert_eq!(rounding.failure, None, "{name}");
+        assert!(rounding.objective_value <= rounding.nearest_objective_value, "{name}");
+        let blocks = format!("{name}_blocks");
+        let [before, after] = [&nearest, &learned].map(|file| bytes_of(file, &blocks));
+        assert_eq!((before.len(), before == after), (after.len(), rounding.is_nearest), "{name}");
+    }
+}
+
 /// Stops after a number of finished tensors.
 struct StopAfter(AtomicUsize);
 

@@ -124,11 +124,8 @@ fn of_codes(
         false => codes.saturating_mul(2),
     };
     let search = match rounding {
-        // Experts of a bank get nearest codes.
-        Rounding::Learned(options) if planned.experts().is_none() => {
-            options.working_bytes(rows, cols).saturating_add(target)
-        }
-        Rounding::Nearest | Rounding::Learned(_) => 0,
+        Rounding::Learned(options) => options.working_bytes(rows, cols).saturating_add(target),
+        Rounding::Nearest => 0,
     };
     InFlight { source, target, scales: (tiles as u64).saturating_mul(TILE_BYTES), search }
 }

@@ -48,7 +48,6 @@ impl Note {
             Note::NotFinite { weights } => not_finite(weights).into(),
             Note::UnreadDtypes { tensors, dtypes } => unread_dtypes(tensors, dtypes).into(),
             Note::ExpertBanks(banks) => expert_banks(banks).into(),
-            Note::NearestBanks { tensors } => nearest_banks(*tensors).into(),
             Note::WithoutStatistics { weights } => without_statistics(weights).into(),
             Note::Merged { adapters, tensors } => merged(adapters, *tensors).into(),
             Note::AdapterFactors(text) => text.as_str().into(),
@@ -272,11 +271,6 @@ fn stored_as_banks(layout: Layout) -> String {
     let read = CATALOG.iter().filter(|entry| reads_banks(layout, entry.scheme));
     let names: Vec<String> = read.map(|entry| format!("`{}`", entry.name)).collect();
     format!("which layout `{layout}` stores as {}", names.join(", "))
-}
-
-fn nearest_banks(tensors: usize) -> String {
-    let get = if tensors == 1 { "expert bank gets" } else { "expert banks get" };
-    format!("{tensors} {get} nearest codes: searches are in single matrices")
 }
 
 fn without_statistics(weights: &[String]) -> String {
