@@ -77,7 +77,7 @@ NOT_OF_EXPERTS = {
     ("mxfp8", "compressed-tensors"),
 }
 WITH_EXPERTS = {"qwen3 moe", "mixtral"}
-#: Models whose experts lie in one tensor, which is kept but in the layout that has codes for it. Without being named it is
+#: Models whose experts lie in one tensor, which is kept but in the layout that has codes for it: without being named,
 #: the one for the scheme.
 WITH_BANKS = {"gpt-oss"}
 OF_BANKS = ("mxfp4", "mxfp4", False, [])

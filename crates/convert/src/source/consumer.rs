@@ -111,7 +111,9 @@ impl Consumer {
 fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
-        _ if layout.is_of_transposed_banks() => opener_of_banks(layout, scheme, are_alike),
+        _ if layout.is_of_transposed_banks() && scheme.has_scales() => {
+            opener_of_banks(layout, scheme, are_alike)
+        }
         true => opener_of_experts(layout, scheme, are_alike),
         // Whatever becomes of the banks: without their module the model is not read at all.
         false if subject.detected.main.has_coded_banks => {

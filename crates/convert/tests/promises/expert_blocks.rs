@@ -356,6 +356,10 @@ fn the_layout_is_refused_for_other_models_with_the_way_out() {
     // Without being asked for, it is not chosen.
     let plan = planned(&model.path, mxfp4()).unwrap();
     assert_eq!(plan.layout, Layout::CompressedTensors);
+    let shared =
+        RecipeFile { layout: Some("mxfp4".to_owned()), tensor_parallel: Some(8), ..mxfp4() };
+    let error = shared.check().unwrap_err().to_string();
+    assert!(error.contains("over any number of devices"), "{error}");
     let other = RecipeFile {
         layout: Some("mxfp4".to_owned()),
         scheme: Some("fp8-row".to_owned()),
