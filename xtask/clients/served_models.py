@@ -77,8 +77,12 @@ NOT_OF_EXPERTS = {
     ("mxfp8", "compressed-tensors"),
 }
 WITH_EXPERTS = {"qwen3 moe", "mixtral"}
-#: Models that choose experts for each token; of the last these lie in one tensor, which is kept.
-CHOOSING = WITH_EXPERTS | {"gpt-oss"}
+#: Models whose experts lie in one tensor, which is kept but in the layout that has codes for it: without being named,
+#: the one for the scheme.
+WITH_BANKS = {"gpt-oss"}
+OF_BANKS = ("mxfp4", "mxfp4", False, [])
+#: Models that choose experts for each token.
+CHOOSING = WITH_EXPERTS | WITH_BANKS
 
 #: Schemes with scales of inputs in the file, from statistics, and what their codes may change answers by.
 STATIC = [("fp8", 0.12), ("nvfp4", 0.5)]
@@ -151,7 +155,7 @@ def judge(program, source, folder, scheme, layout, allowed, more):
     run("rm", "-rf", output, decoded)
     decoded.mkdir()
     options = ["--for", "transformers", "--scheme", scheme, "--quiet"]
-    options += ["--layout", layout] if layout else []
+    options += ["--layout", layout] if layout and (scheme, layout) != OF_BANKS[:2] else []
     run(program, "convert", source, *options, *more, "-o", output)
     # Numbers that transformers rounds once, to the dtype of the model.
     run(program, "dequantize", output, "-o", decoded / "model.safetensors", "--dtype", "f32", "--quiet")
@@ -166,6 +170,9 @@ def judge(program, source, folder, scheme, layout, allowed, more):
     change = float((found - expected).abs().max() / expected.abs().max())
     if change > allowed:
         defects.append(f"answers change by {change:.2g} of the largest")
+    method = json.loads((output / "config.json").read_text())["quantization_config"]["quant_method"]
+    if (scheme, layout) == OF_BANKS[:2] and method != layout:
+        defects.append(f"is {method} by its configuration")
     if (output / "tokenizer.json").read_text() != (source / "tokenizer.json").read_text():
         defects.append("its tokenizer is another")
     return change, size, defects
@@ -197,7 +204,9 @@ def main():
     found = []
     for number, (name, source) in enumerate(make_models(folder, is_short)):
         # Further models are there for their architecture.
-        for scheme, layout, codes, more in cases if number == 0 or not is_short else cases[1::4]:
+        of_model = cases if number == 0 or not is_short else cases[1::4]
+        of_banks = [OF_BANKS] if name in WITH_BANKS else []
+        for scheme, layout, codes, more in [*of_model, *of_banks]:
             entry = {"model": name, "scheme": scheme + (", mixed" if more else ""), "layout": layout or "mixed"}
             allowed = EXPERT_CHOICE if name in CHOOSING else INPUT_CODES
             is_refused = name in WITH_EXPERTS and (scheme, layout) in NOT_OF_EXPERTS

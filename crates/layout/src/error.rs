@@ -49,6 +49,14 @@ pub enum LayoutError {
         /// The scheme that was asked for.
         scheme: Scheme,
     },
+    /// The layout has codes for banks of experts alone.
+    #[error(
+        "layout `{layout}` has codes for banks of experts only; servers read all else as plain numbers"
+    )]
+    NoBank {
+        /// The layout that was asked for.
+        layout: Layout,
+    },
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] TensorFileError),

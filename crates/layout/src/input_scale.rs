@@ -33,7 +33,8 @@ impl Layout {
             | Layout::ComfyLegacy
             | Layout::CompressedTensors
             | Layout::Fp8
-            | Layout::ModelOpt => None,
+            | Layout::ModelOpt
+            | Layout::Mxfp4 => None,
         }
     }
 }

@@ -7,6 +7,15 @@ pub struct LayerShape {
     pub matrix: [usize; 2],
 }
 
+impl LayerShape {
+    /// Returns the shape of the matrices with rows and columns exchanged.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        let [rows, cols] = self.matrix;
+        Self { matrix: [cols, rows], ..self }
+    }
+}
+
 impl From<[usize; 2]> for LayerShape {
     fn from(matrix: [usize; 2]) -> Self {
         Self { experts: None, matrix }

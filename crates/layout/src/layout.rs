@@ -18,24 +18,34 @@ pub enum Layout {
     Fp8,
     /// The same programs, as NVIDIA's ModelOpt writes it.
     ModelOpt,
+    /// The same programs, as OpenAI publishes gpt-oss: `_blocks` and `_scales` of banks of experts, all else in plain
+    /// numbers.
+    Mxfp4,
 }
 
 impl Layout {
     /// Every layout by its name.
-    pub const NAMES: [(&str, Self); 5] = [
+    pub const NAMES: [(&str, Self); 6] = [
         ("comfy", Self::Comfy),
         ("comfy-legacy", Self::ComfyLegacy),
         ("compressed-tensors", Self::CompressedTensors),
         ("fp8", Self::Fp8),
         ("modelopt", Self::ModelOpt),
+        ("mxfp4", Self::Mxfp4),
     ];
 
     /// Tells whether servers read it: a folder whose `config.json` says what its layers are.
     pub const fn is_for_servers(self) -> bool {
         match self {
             Layout::Comfy | Layout::ComfyLegacy => false,
-            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => true,
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt | Layout::Mxfp4 => true,
         }
+    }
+
+    /// Tells whether it has codes for banks of experts alone, whose matrices lie transposed in plain numbers: inputs are
+    /// their rows there, and the columns of their codes.
+    pub const fn is_of_transposed_banks(self) -> bool {
+        matches!(self, Layout::Mxfp4)
     }
 }
 

@@ -45,9 +45,10 @@ pub use names::{
     bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale, layer_of_weight,
     weight_of,
 };
-pub use opened_by::{opener, opener_of_experts, reads_banks, reads_tables};
+pub use opened_by::{opener, opener_of_banks, opener_of_experts, reads_banks, reads_tables};
 pub use opener::{Opener, OpenerKind, Servers};
 pub use read::defect::Defect;
+pub use read::expert_blocks::ExpertBlocks;
 pub use read::foreign::catalog::FOREIGN_PROGRAMS;
 pub use read::foreign::layer::ForeignLayer;
 pub use read::foreign::program::ForeignProgram;

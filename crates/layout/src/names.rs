@@ -42,6 +42,11 @@ pub(crate) fn find_weight<'a>(file: &'a Checkpoint, layer: &str) -> Option<&'a T
     file.get(&weight_of(layer)).or_else(|| file.get(&packed_weight_of(layer)))
 }
 
+/// Returns the name of a tensor of a bank of experts of gpt-oss, whose names are those of parameters and not of modules.
+pub(crate) fn part_of_bank(bank: &str, part: &str) -> String {
+    format!("{bank}_{part}")
+}
+
 /// Returns the layer whose bias has this name; `None` for any other name.
 pub fn layer_of_bias(name: &str) -> Option<&str> {
     name.strip_suffix(BIAS_ENDING)

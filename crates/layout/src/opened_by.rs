@@ -17,12 +17,25 @@ pub fn opener_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Ope
     }
 }
 
+/// Returns the program that opens `scheme` in `layout` where one tensor holds the matrices of several experts.
+///
+/// - `are_alike`: whether all such tensors are in codes of it, as servers take for granted
+pub fn opener_of_banks(layout: Layout, scheme: Scheme, are_alike: bool) -> Opener {
+    match reads_banks(layout, scheme) && are_alike {
+        true => opener(layout, scheme),
+        false => Opener::NONE,
+    }
+}
+
 /// Returns whether a program opens `scheme` in `layout` where one tensor holds the matrices of several experts.
 ///
 /// # Source
 /// `MoEExperts` in ComfyUI's `ops.py`. It makes a layer of each expert's codes and scales, and hands on neither the
-/// rotation of INT8 nor the scales of rows of `asym_w4a8_int8`.
+/// rotation of INT8 nor the scales of rows of `asym_w4a8_int8`. `Mxfp4Config` of vLLM, SGLang and transformers.
 pub fn reads_banks(layout: Layout, scheme: Scheme) -> bool {
+    if layout.is_of_transposed_banks() {
+        return Served::of(layout, scheme).is_some();
+    }
     let format = Format::of(scheme).filter(|_| layout == Layout::Comfy);
     format.is_some_and(|format| match format.name {
         "float8_e4m3fn" | "float8_e5m2" | "mxfp8" | "nvfp4" | "convrot_w4a4" => true,
@@ -51,7 +64,7 @@ pub fn opener(layout: Layout, scheme: Scheme) -> Opener {
         Layout::ComfyLegacy if scheme.log_range().is_some() => Opener::NONE,
         Layout::ComfyLegacy if scheme.grid() == GridKind::F16 => Opener::ANY_FP16,
         Layout::ComfyLegacy => Opener::LEGACY,
-        Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
+        Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt | Layout::Mxfp4 => {
             Served::of(layout, scheme).map_or(Opener::NONE, |served| served.opened_by)
         }
     }

@@ -109,10 +109,19 @@ impl Packing {
                 ("weight", of_grid, cols_of_bytes)
             }
             Order::Servers(Codes::PackedNibbles) => ("weight_packed", of_grid, cols_of_bytes),
+            Order::Servers(Codes::Blocks) => {
+                // What shares a scale is the last dimension.
+                let [_, blocks] = self.scheme.tiling().tiles(rows, cols);
+                let shape = vec![rows, blocks, cols_of_bytes / blocks.max(1)];
+                return self.with_scales(LayerTensor { name: BLOCKS, dtype: of_grid, shape });
+            }
             // Eight nibbles to a word of 32 bits, or four bytes: the row of bytes, seen as words.
             Order::Servers(Codes::Words) => ("weight_packed", Dtype::I32, cols_of_bytes / 4),
         };
-        let codes = LayerTensor { name, dtype, shape: vec![rows, cols] };
+        self.with_scales(LayerTensor { name, dtype, shape: vec![rows, cols] })
+    }
+
+    fn with_scales(self, codes: LayerTensor) -> Vec<LayerTensor> {
         let scales = self.scheme.scale_parts(self.shape).into_iter().map(|part| LayerTensor {
             name: self.scale_name(part.role),
             dtype: scale_dtype(part.numbers),
@@ -191,6 +200,7 @@ impl Packing {
     fn scale_name(self, role: ScaleRole) -> &'static str {
         match role {
             ScaleRole::Tensor if self.divides() => "weight_global_scale",
+            ScaleRole::Tiles if self.order == Order::Servers(Codes::Blocks) => BLOCK_SCALES,
             role => scale_part_name(role),
         }
     }
@@ -236,6 +246,10 @@ impl Packing {
         }
     }
 }
+
+/// What follows the name of a bank of experts in gpt-oss: its codes, and their scales.
+pub(crate) const BLOCKS: &str = "blocks";
+pub(crate) const BLOCK_SCALES: &str = "scales";
 
 /// Name of the numbers that stand for 0 in layers of compressed-tensors.
 pub(crate) const ZERO_POINT: &str = "weight_zero_point";

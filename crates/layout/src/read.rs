@@ -1,7 +1,7 @@
 //! Reading: which layers of a file are quantized already, by which spelling, and their defects.
 //!
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
-//! `foreign`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
+//! `foreign`, `expert_blocks`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
 //! `servers`, `packed`, `bank`, `scales`, `header_scales`, `recognise`, `stored_layers`, `companions`, `orphans`,
 //! `find`, `repair`.
 
@@ -9,6 +9,7 @@ mod bank;
 mod companions;
 mod contradictions;
 pub(crate) mod defect;
+pub(crate) mod expert_blocks;
 mod find;
 mod finite;
 pub(crate) mod foreign;

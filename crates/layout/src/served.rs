@@ -41,12 +41,15 @@ pub(crate) enum Codes {
     PackedNibbles,
     /// `weight_packed`: words of 32 bits, of numbers made positive.
     Words,
+    /// `_blocks`: two of 4 bits to a byte, those that share a scale in a dimension of their own.
+    Blocks,
 }
 
 const ALL: Opener =
     Opener::servers("vLLM, SGLang and transformers with compressed-tensors", Servers::All);
 pub(crate) const VLLM: Opener = Opener::servers("vLLM and SGLang", Servers::ButTransformers);
-const FP8: Opener = Opener::servers("transformers, vLLM and SGLang", Servers::All);
+/// Without a package for codes.
+const BY_ITSELF: Opener = Opener::servers("transformers, vLLM and SGLang", Servers::All);
 
 /// Groups of a row that kernels for packed integers take.
 const WORD_GROUPS: [usize; 3] = [32, 64, 128];
@@ -59,6 +62,7 @@ impl Served {
             Layout::CompressedTensors => Self::compressed_tensors(scheme),
             Layout::Fp8 => Self::fp8(scheme),
             Layout::ModelOpt => Self::modelopt(scheme),
+            Layout::Mxfp4 => Self::mxfp4(scheme),
             Layout::Comfy | Layout::ComfyLegacy => None,
         }
     }
@@ -115,8 +119,19 @@ impl Served {
             name: "fp8",
             inputs: Inputs::Group128,
             codes: Codes::Bytes,
-            opened_by: FP8,
-            experts_opened_by: FP8,
+            opened_by: BY_ITSELF,
+            experts_opened_by: BY_ITSELF,
+        })
+    }
+
+    fn mxfp4(scheme: Scheme) -> Option<Self> {
+        (scheme == Scheme::MXFP4).then_some(Self {
+            name: "mxfp4",
+            inputs: Inputs::Plain,
+            codes: Codes::Blocks,
+            opened_by: BY_ITSELF,
+            // Each a matrix of its own: the layout has no place for these.
+            experts_opened_by: Opener::NONE,
         })
     }
 

@@ -78,7 +78,10 @@ fn describe_contents(inspection: &Inspection) -> String {
     if let Some(banks) = &inspection.expert_banks {
         text += &format!(
             "expert banks{}: {}, {}, {:.0} % of the file\n",
-            if banks.is_read_in_codes { "" } else { ", which are kept" },
+            match banks.is_read_in_codes || banks.layout_of_servers.is_some() {
+                true => "",
+                false => ", which are kept",
+            },
             counted(banks.tensors, "tensor"),
             bytes(banks.bytes),
             banks.percent(),

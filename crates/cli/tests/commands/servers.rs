@@ -3,7 +3,7 @@
 use crate::tool::{Folder, matrix, vector};
 use roundwise_stats::{LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter};
 use roundwise_tensor_file::Overwrite;
-use roundwise_testkit::files::safetensors;
+use roundwise_testkit::files::{Tensor, safetensors};
 use serde_json::{Value, json};
 
 const ATTENTION: &str = "model.layers.0.self_attn";
@@ -323,11 +323,47 @@ fn a_stack_with_a_layer_that_is_kept_is_kept() {
         assert!(told["ignore"].as_array().unwrap().contains(&json!(layer)), "{told:#}");
     }
     let plan = folder.done(&["plan", "in", "--keep", "v_proj"]);
-    let because = format!("servers stack it with `{ATTENTION}.v_proj`");
+    let because = format!("servers store it as they store `{ATTENTION}.v_proj`");
     assert!(plan.contains(&because), "{plan}");
     let explain = ["--explain", &format!("{ATTENTION}.q_proj")];
     let explained = folder.done(&[&["plan", "in", "--keep", "v_proj"][..], &explain].concat());
     assert!(explained.contains(&format!("→  stack of servers   {because}")), "{explained}");
+}
+
+/// Without a layout or a program being named: the banks are most of such a model.
+#[test]
+fn mxfp4_of_gpt_oss_is_that_of_its_banks() {
+    let folder = model_of(&config("gpt_oss"));
+    let bank = |name: &str, rows: usize, cols: usize| {
+        let bytes = matrix(name, 2 * rows, cols).bytes;
+        Tensor::new(&format!("model.layers.0.mlp.experts.{name}"), "BF16", &[2, rows, cols], bytes)
+    };
+    let tensors = [
+        matrix(&format!("{ATTENTION}.q_proj.weight"), 128, 64),
+        vector(&format!("{ATTENTION}.sinks"), 8),
+        bank("gate_up_proj", 64, 192),
+        bank("down_proj", 96, 64),
+    ];
+    folder.write("in/model.safetensors", &safetensors(&tensors));
+    let mut config: Value = serde_json::from_slice(&folder.read("in/config.json")).unwrap();
+    config["hidden_size"] = 64.into();
+    folder.write("in/config.json", config.to_string().as_bytes());
+    let told = folder.done(&["convert", "in", "--scheme", "mxfp4"]);
+    assert!(told.contains("opened by transformers, vLLM and SGLang"), "{told}");
+    assert!(told.contains("servers read all else as plain numbers"), "{told}");
+    let file = folder.file("in-mxfp4/model.safetensors");
+    let blocks = file.get("model.layers.0.mlp.experts.down_proj_blocks");
+    assert_eq!((blocks.dtype.as_str(), &blocks.shape[..]), ("U8", &[2, 64, 3, 16][..]));
+    assert_eq!(quantization(&folder, "in-mxfp4")["quant_method"], "mxfp4");
+    folder.done(&["verify", "in", "in-mxfp4"]);
+    folder.done(&["dequantize", "in-mxfp4", "-o", "plain"]);
+    let plain = folder.file("plain/model.safetensors");
+    assert_eq!(plain.get("model.layers.0.mlp.experts.down_proj").shape, [2, 96, 64]);
+    assert_eq!(quantization(&folder, "plain"), Value::Null);
+    // The other layout, for its other layers.
+    let flags = ["--layout", "compressed-tensors", "-o", "others"];
+    let told = folder.done(&[&["convert", "in", "--scheme", "mxfp4"][..], &flags].concat());
+    assert!(told.contains("2 expert banks stay") && told.contains("layout `mxfp4`"), "{told}");
 }
 
 /// transformers joins experts when it loads them, and does not decode every way of storing there.

@@ -1,9 +1,11 @@
 use half::bf16;
 use roundwise_layout::{
-    ForeignLayer, LayoutError, StoredLayer, bias_of, layer_of, layer_of_bias, layer_of_input_scale,
-    layer_of_weight, weight_of,
+    ExpertBlocks, ForeignLayer, LayoutError, StoredLayer, bias_of, layer_of, layer_of_bias,
+    layer_of_input_scale, layer_of_weight, weight_of,
 };
-use roundwise_scheme::{FloatDtype, GridKind, QuantizedMatrix, Scheme, Weight, measure};
+use roundwise_scheme::{
+    FloatDtype, GridKind, QuantizedMatrix, Scheme, Weight, WeightError, measure,
+};
 use roundwise_tensor_file::{Dtype, TensorHeader, pieces};
 
 use crate::error::ConvertError;
@@ -68,9 +70,18 @@ impl Comparison {
         // 3. Codes of another program, which are the same or became numbers.
         let layer = layer_of(&before.name);
         let foreign = self.original.foreign_layer(before);
+        let bank = self.converted.stored.expert_blocks.get(layer);
         match (foreign, self.converted.foreign_layer(after)) {
             (_, Some(same)) if foreign.is_some_and(|it| it.shape == same.shape) => {
-                return self.compare_bytes(before, after);
+                return match (self.compare_bytes(before, after)?, bank) {
+                    (Outcome::Wrong(_), Some(bank)) => self.compare_bank(before, bank),
+                    (outcome, _) => Ok(outcome),
+                };
+            }
+            (None, Some(same)) if self.original.shape_of(before) == same.shape => {
+                if let Some(bank) = bank {
+                    return self.compare_bank(before, bank);
+                }
             }
             (Some(foreign), None) if !self.converted.stored.layers.contains_key(layer) => {
                 return self.compare_foreign(before, foreign, after);
@@ -238,6 +249,45 @@ impl Comparison {
             }),
             Err(error) => Ok(Outcome::Wrong(finding(&before.name, error.to_string()))),
         }
+    }
+
+    /// Compares a bank of experts with codes of gpt-oss, one expert after the other.
+    fn compare_bank(
+        &self,
+        before: &TensorHeader,
+        bank: &ExpertBlocks,
+    ) -> Result<Outcome, ConvertError> {
+        let (mut sums, mut most, mut problem) = (WeightError::default(), 0.0_f32, None);
+        let mut memory = vec![];
+        for expert in 0..bank.experts {
+            let wrong = |problem: String| {
+                let problem = format!("expert {expert}: {problem}");
+                Ok(Outcome::Wrong(finding(&before.name, problem)))
+            };
+            let matrix = self.converted.blocks_of_expert(bank, expert)?;
+            if let Some(problem) = codes::invalid(&matrix) {
+                return wrong(problem);
+            }
+            let weight = self.original.load_expert(before, expert, true, memory)?;
+            let found = match codes::judge(&weight.view(), &matrix) {
+                Ok(found) => found,
+                Err(problem) => return wrong(problem),
+            };
+            sums += found.error;
+            most = most.max(found.largest_step.at_weight);
+            problem = problem.or(found.problem.map(|it| format!("expert {expert}: {it}")));
+            memory = weight.into_bytes();
+        }
+        let layer = LayerError {
+            name: before.name.clone(),
+            scheme: bank.scheme.to_string(),
+            weight_error: sums.relative(),
+            // Collectors see no layer of an expert.
+            output_error: None,
+            nearest_output_error: None,
+            largest_step: most,
+        };
+        Ok(Outcome::Layer(layer, problem))
     }
 
     /// Compares a weight that became numbers of 16 bits, which is a rounding like others.

@@ -223,8 +223,12 @@ fn count_quantized(source: &Source) -> Vec<QuantizedCount> {
         let told = (scheme, layer.spelling.to_string());
         *counts.entry(told).or_default() += 1;
     }
-    for layer in source.stored.foreign.values() {
-        let told = (layer.codes.clone(), layer.program.name.to_owned());
+    for (name, layer) in &source.stored.foreign {
+        let codes = match source.stored.expert_blocks.get(name) {
+            Some(bank) => format!("{}, expert bank", bank.scheme),
+            None => layer.codes.clone(),
+        };
+        let told = (codes, layer.program.name.to_owned());
         *counts.entry(told).or_default() += 1;
     }
     let counts = counts.into_iter();
@@ -257,15 +261,16 @@ fn opened_by(source: &Source) -> Vec<String> {
         let is_comfyui = layer.spelling.is_comfyui();
         let opens =
             if is_comfyui { in_files(opens, source.checkpoint.files().len()) } else { opens };
-        let name = match opens {
-            Opens::Yes { program } => program,
-            not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
-        };
-        LayerOpener { is_comfyui, name }
+        LayerOpener { is_comfyui, name: opens_in_words(opens) }
     });
-    let foreign = source.stored.foreign.values();
-    let foreign = foreign
-        .map(|layer| LayerOpener { is_comfyui: false, name: layer.program.opened_by.to_owned() });
+    let foreign = source.stored.foreign.iter().map(|(name, layer)| {
+        let bank = source.stored.expert_blocks.get(name);
+        let name = match bank.and_then(|bank| subject.opens_banks_as_told(bank.scheme)) {
+            Some(opens) => opens_in_words(opens),
+            None => layer.program.opened_by.to_owned(),
+        };
+        LayerOpener { is_comfyui: false, name }
+    });
     let mut openers: Vec<LayerOpener> = own.chain(foreign).collect();
     // Stock ComfyUI cannot open a file of which it cannot open one layer.
     if openers.iter().any(LayerOpener::is_beyond_comfyui) {
@@ -289,6 +294,13 @@ fn opened_by(source: &Source) -> Vec<String> {
         names.push(opener);
     }
     names
+}
+
+fn opens_in_words(opens: Opens) -> String {
+    match opens {
+        Opens::Yes { program } => program,
+        not_yes @ (Opens::No { .. } | Opens::NotKnown { .. }) => not_yes.to_string(),
+    }
 }
 
 struct LayerOpener {

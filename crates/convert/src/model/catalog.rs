@@ -117,6 +117,8 @@ struct PresetFile {
     #[serde(default)]
     layer_names: Vec<LayerNamesTable>,
     #[serde(default)]
+    coded_banks: Vec<String>,
+    #[serde(default)]
     probes: Vec<String>,
     #[serde(default)]
     keep: Vec<KeepTable>,
@@ -244,6 +246,7 @@ impl PresetFile {
             fused: Vec::new(),
             split_by_columns: Vec::new(),
             layer_names: Vec::new(),
+            coded_banks: Vec::new(),
             architectures: Vec::new(),
         };
         self.add_rules(&mut preset)?;
@@ -283,6 +286,7 @@ impl PresetFile {
         }
         preset.fused.extend(self.fused.iter().cloned());
         preset.split_by_columns.extend(self.split_by_columns.iter().cloned());
+        preset.coded_banks.extend(self.coded_banks.iter().cloned());
         for probe in &self.probes {
             preset.probes.push(LayerPattern::new(probe)?);
         }

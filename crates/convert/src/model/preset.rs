@@ -37,6 +37,9 @@ pub struct Preset {
     pub split_by_columns: Vec<String>,
     /// What programs call the weights of a layer, in servers' files; nothing where that is not known.
     pub layer_names: Vec<LayerNames>,
+    /// Banks of experts that servers read in codes, by the last part of their names: those of one module alike. In plain
+    /// numbers each of their matrices lies transposed, with inputs as rows.
+    pub coded_banks: Vec<String>,
     pub(super) architectures: Vec<Architecture>,
 }
 
@@ -149,6 +152,12 @@ impl Preset {
             rule.model_types.is_empty() || rule.model_types.iter().any(|it| it == model_type)
         };
         self.layer_names.iter().filter(is_of).any(|rule| rule.names.matches(name))
+    }
+
+    /// Returns whether servers read codes of a bank of experts.
+    pub(crate) fn has_coded_bank(&self, name: &str) -> bool {
+        let last = name.rsplit('.').next().unwrap_or(name);
+        self.coded_banks.iter().any(|bank| bank == last)
     }
 
     /// Returns whether a loader tells the model apart by the stored shape of this layer.

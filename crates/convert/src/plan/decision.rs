@@ -100,6 +100,8 @@ pub struct PlannedTensor {
     pub(crate) is_in_codes: bool,
     /// Whether they are another program's, which are decoded some rows at a time.
     pub(crate) is_foreign: bool,
+    /// Whether the matrices of a bank of experts lie transposed, as the layout's programs have their numbers.
+    pub(crate) is_transposed: bool,
 }
 
 impl PlannedTensor {
@@ -216,6 +218,7 @@ impl PlannedTensor {
     pub(crate) fn layer_shape(&self) -> LayerShape {
         let is_scaled = self.scheme().is_some_and(Scheme::has_scales);
         let bank = bank_shape(&self.shape).filter(|_| is_scaled);
+        let bank = bank.map(|bank| if self.is_transposed { bank.transposed() } else { bank });
         let matrix = || matrix_shape(&self.shape).map(LayerShape::from);
         bank.or_else(matrix).expect("the plan quantizes only matrices that were found to fit")
     }

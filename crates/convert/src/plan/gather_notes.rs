@@ -11,7 +11,7 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Rounding, Setting};
+use crate::recipe::{Purpose, Recipe, Setting};
 use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
@@ -62,7 +62,6 @@ pub(crate) fn gather_notes(
     notes.extend(insisted(recipe, subject));
     notes.extend(copies(source));
     notes.extend(expert_banks(source, recipe, tensors));
-    notes.extend(nearest_banks(recipe, tensors));
     notes.extend(kept_for_not_finite(tensors));
     notes.extend(decoded_not_finite(request, tensors));
     notes.extend(orphan_scales(tensors));
@@ -138,7 +137,9 @@ fn expert_banks(source: &Source, recipe: &Recipe, tensors: &[PlannedTensor]) -> 
         _ => false,
     };
     let kept = tensors.iter().filter(stays).map(|planned| &planned.header);
-    let banks = ExpertBanks::among(kept, &source.checkpoint, &source.subject().detected);
+    let subject = source.subject();
+    let served = subject.served.as_ref();
+    let banks = ExpertBanks::among(kept, &source.checkpoint, &subject.detected, served);
     banks.filter(|_| recipe.purpose() == Purpose::Quantize).map(Note::ExpertBanks)
 }
 
@@ -154,16 +155,6 @@ pub(crate) fn unknown_options(source: &Source) -> Option<Note> {
     let options = source.stored.unknown_options.iter();
     let options: Vec<_> = options.map(|(option, layers)| (option.clone(), *layers)).collect();
     (!options.is_empty()).then_some(Note::UnknownOptions { options })
-}
-
-/// Returns a note of expert banks that learned rounding passes over.
-fn nearest_banks(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
-    let is_rounded = |planned: &&PlannedTensor| {
-        matches!(planned.decision, Decision::Quantize { .. }) && planned.experts().is_some()
-    };
-    let banks = tensors.iter().filter(is_rounded).count();
-    let is_learned = recipe.rounding() != Rounding::Nearest;
-    (is_learned && banks > 0).then_some(Note::NearestBanks { tensors: banks })
 }
 
 /// Returns a note of weights that become codes although the statistics do not speak of them.

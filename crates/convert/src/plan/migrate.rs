@@ -55,10 +55,11 @@ impl<'a> Migration<'a> {
             return Ok((Decision::Remove, Reason::Stray));
         }
         if let Some(foreign) = self.source.foreign_layer(header) {
+            let is_of_a_layout = self.source.stored.expert_blocks.contains_key(&foreign.name);
             let problem = format!(
-                "holds codes of {}, which no layout here has a place for: they can be decoded, or \
-                 converted into others",
-                foreign.program.name
+                "holds codes of {}, which no {} has a place for: they can be decoded, or converted into others",
+                foreign.program.name,
+                if is_of_a_layout { "other layout" } else { "layout here" }
             );
             self.problems.insert(foreign.layer().to_owned(), problem);
             return Ok((Decision::Copy, Reason::NotInCodes));
@@ -165,9 +166,11 @@ impl<'a> Migration<'a> {
         let name = match self.layout {
             _ if is_divisor => header.name.clone(),
             Layout::ComfyLegacy => format!("{}{LEGACY_INPUT_SCALE}", stored.layer),
-            Layout::Comfy | Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
-                input_scale_of(&stored.layer)
-            }
+            Layout::Comfy
+            | Layout::CompressedTensors
+            | Layout::Fp8
+            | Layout::ModelOpt
+            | Layout::Mxfp4 => input_scale_of(&stored.layer),
         };
         match name == header.name {
             true => (Decision::Copy, Reason::InputScale),

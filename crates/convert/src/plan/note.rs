@@ -204,11 +204,6 @@ pub enum Note {
     },
     /// Weights of several experts in one tensor, which stay as they are.
     ExpertBanks(ExpertBanks),
-    /// Weights of several experts in one tensor, which get nearest codes where others are searched.
-    NearestBanks {
-        /// Their number.
-        tensors: usize,
-    },
     /// Weights that become nearest codes, because nothing is known of their inputs.
     WithoutStatistics {
         /// Their names.

@@ -244,10 +244,12 @@ impl Plan {
         by_name.into_values().map(answer).collect()
     }
 
-    /// Returns whether all single experts have one scheme, or none.
+    /// Returns whether all single experts have one scheme, or none; of banks in codes, whether all are.
     pub(super) fn are_experts_alike(&self) -> bool {
-        let is_expert = |planned: &&PlannedTensor| {
-            planned.shape.len() == 2 && is_of_single_expert(&planned.header.name)
+        let preset = self.subject.preset_for(self.layout);
+        let is_expert = |planned: &&PlannedTensor| match self.layout.is_of_transposed_banks() {
+            true => planned.shape.len() == 3 && preset.has_coded_bank(&planned.header.name),
+            false => planned.shape.len() == 2 && is_of_single_expert(&planned.header.name),
         };
         let mut schemes = self.tensors.iter().filter(is_expert).map(PlannedTensor::scheme);
         let first = schemes.next();
@@ -343,6 +345,7 @@ fn decide_all(
         is_merged: source.adapters().change(&header.name),
         is_in_codes: source.is_in_codes(header),
         is_foreign: source.foreign_layer(header).is_some(),
+        is_transposed: layout.is_of_transposed_banks(),
     };
     match recipe.purpose() {
         Purpose::Quantize => {

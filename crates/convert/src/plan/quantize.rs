@@ -217,7 +217,9 @@ fn asked_of_expert_banks(questions: &Questions<'_>) -> Vec<Complaint> {
         .collect();
     let asked = include.chain(rules).filter_map(|(key, at, pattern)| {
         let bank = banks.iter().find(|bank| pattern.is_match(bank))?;
-        let of_bank = format!(" matches `{bank}`, an expert bank: no layout here has codes for it");
+        let layout = recipe.layout();
+        let of_bank =
+            format!(" matches `{bank}`, an expert bank: layout `{layout}` has no codes for it");
         Some(Complaint::about(Setting::new(key).at(at), Text::pattern(key, at, pattern) + of_bank))
     });
     asked.collect()

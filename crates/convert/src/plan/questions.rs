@@ -49,7 +49,7 @@ pub(crate) enum Question {
     Keep(usize),
     /// Whether the preset refuses all layers of its model.
     Refusal(&'static str),
-    /// Whether a layer that servers stack it with is kept.
+    /// Whether a layer that servers store as this one is kept.
     Stack,
     /// A rule of `rules`.
     Rule(usize),
@@ -320,23 +320,41 @@ impl<'a> Questions<'a> {
 
     /// Returns whether a weight is a bank of experts that the layout's program reads in codes.
     pub(crate) fn has_coded_bank(&self, header: &TensorHeader) -> bool {
+        // Adapters are added to whole tensors.
+        !self.source.adapters().change(&header.name)
+            && bank_shape(&self.source.shape_of(header)).is_some()
+            && match self.recipe.layout() {
+                Layout::Comfy => self.has_bank_of_comfyui(header),
+                Layout::Mxfp4 => self.has_bank_of_servers(header),
+                Layout::ComfyLegacy
+                | Layout::CompressedTensors
+                | Layout::Fp8
+                | Layout::ModelOpt => false,
+            }
+    }
+
+    fn has_bank_of_servers(&self, header: &TensorHeader) -> bool {
+        let is_bank = is_expert_bank(header) && layer_of_weight(&header.name).is_none()
+            || self.source.stored.expert_blocks.contains_key(&header.name);
+        let preset = self.source.subject().preset_for(self.recipe.layout());
+        is_bank && preset.has_coded_bank(&header.name)
+    }
+
+    fn has_bank_of_comfyui(&self, header: &TensorHeader) -> bool {
         let stored = self.source.stored_layer(header);
         let is_bank = match stored {
             Some(stored) => stored.experts.is_some(),
             None => is_expert_bank(header) && layer_of_weight(&header.name).is_some(),
         };
-        is_bank
-            && self.recipe.layout() == Layout::Comfy
-            && self.detected.component_of(&header.name).has_coded_banks
-            && bank_shape(&self.source.shape_of(header)).is_some()
-            // Adapters are added to whole tensors.
-            && !self.source.adapters().change(&header.name)
+        is_bank && self.detected.component_of(&header.name).has_coded_banks
     }
 
     /// Returns the shape of what becomes codes of a scheme: a bank's experts are matrices by themselves.
     fn layer_shape(&self, header: &TensorHeader, scheme: Scheme) -> Option<LayerShape> {
         let shape = self.source.shape_of(header);
+        let is_transposed = self.recipe.layout().is_of_transposed_banks();
         match scheme.has_scales() && self.has_coded_bank(header) {
+            true if is_transposed => bank_shape(&shape).map(LayerShape::transposed),
             true => bank_shape(&shape),
             false => matrix_shape(&shape).map(LayerShape::from),
         }
@@ -382,8 +400,12 @@ impl<'a> Questions<'a> {
     fn stack(&self, header: &TensorHeader, answers: &[Answer]) -> Option<Answer> {
         let stack = self.stack_of(layer_of(&header.name))?;
         let is_kept = |layer: &String| {
+            // Banks of experts are called without `.weight`.
             let weight = self.source.checkpoint.get(&weight_of(layer));
-            let weight = weight.filter(|weight| self.source.shape_of(weight).len() == 2);
+            let weight = weight.or_else(|| self.source.checkpoint.get(layer));
+            let weight = weight.filter(|weight| {
+                self.source.shape_of(weight).len() == 2 || self.has_coded_bank(weight)
+            });
             // Without its own stack, whose answer would ask for this layer again.
             let wish = weight.map(|weight| wish(&self.ask_alone(weight)));
             wish.is_some_and(|wish| matches!(wish, Wish::Keep | Wish::Correct))
@@ -514,6 +536,10 @@ impl<'a> Questions<'a> {
             return Err(Reason::NotFinite { row });
         }
         let shape = self.source.shape_of(header);
+        // Numbers are stored under the name of a weight, by which no program looks for such a bank.
+        if !scheme.has_scales() && layer_of_weight(&header.name).is_none() {
+            return Err(Reason::ExpertBank);
+        }
         if shape.len() != 2 && scheme.has_scales() && !self.has_coded_bank(header) {
             return Err(Reason::Rank(shape.len()));
         }

@@ -55,7 +55,7 @@ pub enum Reason {
     Ragged(String),
     /// Loaders tell the model apart by its shape, which packing or padding would change.
     Probe,
-    /// Servers stack it with this layer, which is kept.
+    /// Servers have one way of storing for it and this layer, which is kept.
     StackedWith(String),
     /// A NaN or an infinity was found in it.
     NotFinite {
@@ -156,7 +156,7 @@ impl fmt::Display for Reason {
                 write!(f, "loaders recognise the model by its shape, which packing would change")
             }
             Reason::StackedWith(layer) => {
-                write!(f, "servers stack it with `{layer}`, which is kept")
+                write!(f, "servers store it as they store `{layer}`, which is kept")
             }
             Reason::NotFinite { row } => write!(f, "row {row} holds a NaN or an infinity"),
             Reason::CorrectedBias => {

@@ -45,7 +45,8 @@ pub(super) fn refuse_subject(
     recipe: &Recipe,
     subject: &Subject,
 ) -> Result<(), ConvertError> {
-    match Consumer::of(recipe.layout()).takes_codes(subject) {
+    let layout = recipe.layout();
+    match Consumer::of(layout).takes_codes(subject, layout) {
         TakesCodes::No { reason, way_out } if recipe.insisted_kind().is_none() => {
             let title = subject.detected.main.title.to_owned();
             let way_out = match recipe.purpose() {

@@ -1,8 +1,9 @@
-//! Layers that servers stack and multiply by as if they were one.
+//! Layers that servers store alike: those that they stack and multiply by as if they were one, and banks of experts.
 
 use crate::model::Preset;
 
-/// The layers that servers join into one matrix when they load a model. They need one way of storing.
+/// The layers that servers join into one matrix when they load a model, or the banks of experts of one module. They need
+/// one way of storing.
 pub(crate) struct Stack<'a> {
     module: &'a str,
     members: &'a [String],
@@ -13,8 +14,8 @@ impl<'a> Stack<'a> {
     pub(crate) fn of(preset: &'a Preset, layer: &'a str) -> Option<Self> {
         // By the last part of the name alone: layers of one stack are of one module.
         let (module, last) = layer.rsplit_once('.').unwrap_or(("", layer));
-        let members =
-            preset.fused.iter().find(|members| members.iter().any(|name| name == last))?;
+        let mut stacks = preset.fused.iter().chain([&preset.coded_banks]);
+        let members = stacks.find(|members| members.iter().any(|name| name == last))?;
         Some(Self { module, members })
     }
 

@@ -101,6 +101,16 @@ impl<'a> Checker<'a> {
                 self.complain("tensor_parallel", format!("does not apply to layout `{layout}`"));
                 1
             }
+            // A device gets whole blocks of the intermediate size, the last one fewer: `load_weights` of gpt-oss in vLLM
+            // and SGLang.
+            Some(_) if layout.is_of_transposed_banks() => {
+                let why = "servers share its blocks out over any number of devices";
+                self.complain(
+                    "tensor_parallel",
+                    format!("changes nothing in layout `{layout}`: {why}"),
+                );
+                1
+            }
             Some(devices) => devices as usize,
         }
     }

@@ -45,8 +45,8 @@ pub struct RecipeFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "SCHEME", help = help::SCHEME_IN_SHORT, long_help = help::scheme()))]
     pub scheme: Option<String>,
-    /// How the file is laid out: `comfy` or `comfy-legacy`, for servers `compressed-tensors`, `fp8`
-    /// or `modelopt`. Default what serves program and scheme best.
+    /// How the file is laid out: `comfy` or `comfy-legacy`, for servers `compressed-tensors`, `fp8`,
+    /// `modelopt` or `mxfp4`. Default what serves program and scheme best.
     #[serde(skip_serializing_if = "Option::is_none", alias = "spelling")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "LAYOUT", visible_alias = "spelling", help = help::layout_of_recipe()))]
     pub layout: Option<String>,

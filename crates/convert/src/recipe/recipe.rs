@@ -352,6 +352,7 @@ fn default_scheme(program: Option<Program>, layout: Option<Layout>) -> &'static 
     match layout {
         Some(Layout::Fp8) => "fp8-block-128",
         Some(Layout::CompressedTensors | Layout::ModelOpt) => "fp8-row",
+        Some(Layout::Mxfp4) => "mxfp4",
         Some(Layout::Comfy | Layout::ComfyLegacy) => "fp8",
         None if program.is_some_and(Program::is_server) => "fp8-row",
         None => "fp8",

@@ -1,5 +1,6 @@
 //! Reports: what happened to every tensor.
 
+pub(crate) mod bank_rounding;
 pub(crate) mod layer_rounding;
 pub(crate) mod losses;
 pub(crate) mod named;

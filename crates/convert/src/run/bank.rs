@@ -7,18 +7,39 @@ use roundwise_scheme::{
 
 use crate::error::ConvertError;
 use crate::plan::PlannedTensor;
-use crate::report::TensorReport;
-use crate::report::watch::{Event, Watch, notice};
+use crate::report::bank_rounding::BankRounding;
+use crate::report::watch::Watch;
+use crate::report::{LayerRounding, TensorReport};
 use crate::run::bands::below;
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::layer_pieces::LayerPieces;
+use crate::run::lazy::Lazy;
 use crate::run::output::Output;
 use crate::run::stop::Stop;
 use crate::source::Source;
 
-/// Rounds every expert of a bank to nearest codes, with scales of its own, and returns the error of all. One expert is
-/// in memory at a time.
+/// What is known of the codes of a bank.
+pub(crate) struct RoundedBank {
+    error: WeightError,
+    zeroed: Zeroed,
+    rounding: Option<LayerRounding>,
+}
+
+impl RoundedBank {
+    /// Returns the error of all experts.
+    pub(crate) fn error(&self) -> WeightError {
+        self.error
+    }
+
+    /// Tells it in the entry of the bank.
+    pub(crate) fn tell(self, report: &mut TensorReport) {
+        report.measure_codes((self.error, self.zeroed));
+        report.rounding = self.rounding;
+    }
+}
+
+/// Rounds every expert of a bank by itself, with scales of its own. One expert is in memory at a time.
 ///
 /// - `put`: takes the codes of each expert in their order
 ///
@@ -31,26 +52,22 @@ pub(crate) fn round_bank(
     watch: &dyn Watch,
     buffers: &mut Buffers,
     mut put: impl FnMut(QuantizedMatrix, &mut Buffers) -> Result<(), Stop>,
-) -> Result<(WeightError, Zeroed), Stop> {
+) -> Result<RoundedBank, Stop> {
     let header = &planned.header;
-    let experts = experts_of(planned);
-    let rule = input.recipe.scale_rule_without_inputs();
     let (mut error, mut zeroes) = (WeightError::default(), Zeroed::default());
-    for expert in 0..experts {
-        let weight = input.source.load_expert(header, expert, buffers.take())?;
-        let rounded =
-            QuantizedMatrix::nearest_measured(&weight.view(), scheme, rule, buffers.take());
-        let (matrix, of_expert) = rounded.map_err(|error| {
-            let error = in_bank(error, planned, expert);
-            Stop::rounding(&input.source, header, error.into())
-        })?;
-        error += of_expert;
-        zeroes += zeroed(&weight.view(), &matrix);
-        put(matrix, buffers)?;
-        buffers.keep(weight.into_bytes());
-        notice(watch, Event::Advanced { bytes: header.byte_len() / experts as u64 })?;
+    let mut rounding = BankRounding::default();
+    for expert in 0..experts_of(planned) {
+        let weight =
+            input.source.load_expert(header, expert, planned.is_transposed, buffers.take())?;
+        let lazy = Lazy::of(input, watch, weight);
+        let codes = input.round_expert(planned, expert, scheme, &lazy, buffers)?;
+        error += codes.error;
+        zeroes += zeroed(&lazy.weight(header, buffers)?.view(), &codes.matrix);
+        rounding.add(codes.rounding);
+        put(codes.matrix, buffers)?;
+        lazy.recycle(buffers);
     }
-    Ok((error, zeroes))
+    Ok(RoundedBank { error, zeroed: zeroes, rounding: rounding.finish(error) })
 }
 
 /// Checks that a bank holds finite numbers only.
@@ -64,7 +81,7 @@ pub(crate) fn check_bank(
 ) -> Result<Result<(), SchemeError>, ConvertError> {
     let mut memory = vec![];
     for expert in 0..experts_of(planned) {
-        let weight = source.load_expert(&planned.header, expert, memory)?;
+        let weight = source.load_expert(&planned.header, expert, planned.is_transposed, memory)?;
         // Looks at every number and fails with the error that the conversion itself would end with.
         if let Err(error) = choose_scales(&weight.view(), scheme, ScaleRule::Absmax) {
             return Ok(Err(in_bank(error, planned, expert)));
@@ -84,7 +101,7 @@ fn in_bank(error: SchemeError, planned: &PlannedTensor, expert: usize) -> Scheme
 }
 
 impl Output<'_> {
-    /// Puts nearest codes of a bank into the output.
+    /// Puts codes of a bank into the output.
     pub(crate) fn quantize_bank(
         &self,
         planned: &PlannedTensor,
@@ -96,7 +113,7 @@ impl Output<'_> {
         let mut pieces = LayerPieces::new(self, planned, scheme, matmul_precision);
         let put = |matrix, buffers: &mut Buffers| pieces.put(matrix, buffers);
         let found = round_bank(self.input, planned, scheme, self.watch, buffers, put)?;
-        report.measure_codes(found);
+        found.tell(report);
         pieces.finish()
     }
 

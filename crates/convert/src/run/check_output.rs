@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use roundwise_layout::{StoredLayer, weight_of};
+use roundwise_layout::{ExpertBlocks, StoredLayer, weight_of};
 use roundwise_scheme::{GridKind, QuantizedMatrix, Scheme, Tiling, WeightError, measure};
 use roundwise_tensor_file::{Manifest, TensorSpec};
 
@@ -95,14 +95,26 @@ impl Gate<'_> {
         }
         let wrong = |problem| self.wrong(planned, problem);
         // The layer has to be found even where its error is not measured.
-        let stored = find_layer(self.written, planned, scheme).map_err(wrong)?;
+        let bank = find_bank(self.written, planned, scheme);
+        let stored = match bank {
+            Some(_) => None,
+            None => find_layer(self.written, planned, scheme).map_err(wrong)?,
+        };
         if !self.measured.contains(planned.header.name.as_str()) {
             return Ok(());
         }
         let source = &self.output.input.source;
-        let found = match stored.as_ref().filter(|stored| stored.experts.is_some()) {
-            Some(bank) => self.measure_bank(planned, bank, buffers)?,
-            None => {
+        let bank_of_comfyui = stored.as_ref().filter(|stored| stored.experts.is_some());
+        let found = match (bank, bank_of_comfyui) {
+            (Some(bank), _) => self.measure_bank(planned, bank.experts, buffers, |expert| {
+                self.written.blocks_of_expert(bank, expert)
+            })?,
+            (None, Some(bank)) => {
+                self.measure_bank(planned, bank.experts.unwrap_or_default(), buffers, |expert| {
+                    self.written.codes_of_expert(bank, expert)
+                })?
+            }
+            (None, None) => {
                 // In this order the codes of an input are gone from memory before those of the output are read.
                 let weight = source.load_into(&planned.header, buffers.take())?;
                 let found = measure(&weight.view(), &self.read(planned, scheme, stored)?);
@@ -125,14 +137,16 @@ impl Gate<'_> {
     fn measure_bank(
         &self,
         planned: &PlannedTensor,
-        bank: &StoredLayer,
+        experts: usize,
         buffers: &mut Buffers,
+        codes_of: impl Fn(usize) -> Result<QuantizedMatrix, ConvertError>,
     ) -> Result<WeightError, ConvertError> {
+        let (source, header) = (&self.output.input.source, &planned.header);
         let mut error = WeightError::default();
-        for expert in 0..bank.experts.unwrap_or_default() {
-            let source = &self.output.input.source;
-            let weight = source.load_expert(&planned.header, expert, buffers.take())?;
-            error += measure(&weight.view(), &self.written.codes_of_expert(bank, expert)?);
+        for expert in 0..experts {
+            let weight =
+                source.load_expert(header, expert, planned.is_transposed, buffers.take())?;
+            error += measure(&weight.view(), &codes_of(expert)?);
             buffers.keep(weight.into_bytes());
         }
         Ok(error)
@@ -199,6 +213,19 @@ impl Gate<'_> {
             problem,
         }
     }
+}
+
+/// Finds a bank of experts in codes of gpt-oss.
+fn find_bank<'a>(
+    written: &'a Source,
+    planned: &PlannedTensor,
+    scheme: Scheme,
+) -> Option<&'a ExpertBlocks> {
+    let bank = written.stored.expert_blocks.get(planned.layer())?;
+    let is_planned = bank.scheme == scheme
+        && planned.experts() == Some(bank.experts)
+        && planned.matrix_shape() == bank.shape;
+    is_planned.then_some(bank)
 }
 
 /// Finds a layer as a loader does; returns `None` where its scheme needs no scales.

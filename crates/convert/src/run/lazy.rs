@@ -38,6 +38,11 @@ impl<'a> Lazy<'a> {
         }
     }
 
+    /// Takes a weight that was read, such as one expert of a bank.
+    pub(crate) fn of(input: &'a Input, watch: &'a dyn Watch, weight: LoadedWeight) -> Self {
+        Self { weight: OnceCell::from(weight), ..Self::new(input, watch) }
+    }
+
     /// Returns the weight as numbers.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::plan::PlannedTensor;
 use crate::report::LayerRounding;
 use crate::report::watch::{Event, Watch, notice};
+use crate::run::bands::below;
 use crate::run::buffers::Buffers;
 use crate::run::input::Input;
 use crate::run::lazy::Lazy;
@@ -26,6 +27,26 @@ pub(crate) struct Codes {
     /// Of these very codes.
     pub(crate) error: WeightError,
     pub(crate) rounding: Option<LayerRounding>,
+}
+
+/// A matrix that is rounded by itself: a weight, or an expert of a bank.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    header: &'a TensorHeader,
+    seed: u64,
+    /// Its share of the tensor, for the progress.
+    bytes: u64,
+}
+
+impl<'a> Target<'a> {
+    fn weight(header: &'a TensorHeader) -> Self {
+        Self { header, seed: seed_of(&header.name), bytes: header.byte_len() }
+    }
+
+    fn expert(header: &'a TensorHeader, expert: usize, experts: usize) -> Self {
+        let seed = seed_of(&format!("{}.{expert}", header.name));
+        Self { header, seed, bytes: header.byte_len() / experts.max(1) as u64 }
+    }
 }
 
 impl Input {
@@ -51,7 +72,7 @@ impl Input {
             return self.keep_codes(planned, &view, lazy.watch);
         }
         let layer = lazy.layer(planned, &view)?;
-        self.round(header, layer, lazy, has_own_bias, scheme, buffers.take())
+        self.round(Target::weight(header), layer, lazy, has_own_bias, scheme, buffers.take())
             .map_err(|error| Stop::rounding(&self.source, header, error))
     }
 
@@ -75,7 +96,34 @@ impl Input {
         Ok(Codes { error: measure(view, &matrix), matrix, rounding: None })
     }
 
-    /// Rounds one weight: its codes, their error, and what learned rounding did. `memory` is reused.
+    /// Rounds one expert of a bank as its plan wants it.
+    ///
+    /// - `lazy`: of this expert
+    ///
+    /// # Errors
+    /// As [`Input::round_planned`]; rows are counted from the top of the bank.
+    pub(crate) fn round_expert<'a>(
+        &'a self,
+        planned: &PlannedTensor,
+        expert: usize,
+        scheme: Scheme,
+        lazy: &Lazy<'a>,
+        buffers: &mut Buffers,
+    ) -> Result<Codes, Stop> {
+        let (header, [rows, _]) = (&planned.header, planned.matrix_shape());
+        let target = Target::expert(header, expert, planned.experts().unwrap_or(1));
+        let view = lazy.weight(header, buffers)?.view();
+        let layer = lazy.layer(planned, &view)?;
+        self.round(target, layer, lazy, false, scheme, buffers.take()).map_err(|error| {
+            let error = match error {
+                RoundingError::Scheme(error) => below(error, expert * rows).into(),
+                error => error,
+            };
+            Stop::rounding(&self.source, header, error)
+        })
+    }
+
+    /// Rounds one matrix: its codes, their error, and what learned rounding did. `memory` is reused.
     ///
     /// - `lazy`: what is known of the weight, and the device that its searches are computed on
     /// - `has_own_bias`: whether the bias of the layer takes up the mean error, if the recipe says so
@@ -85,14 +133,14 @@ impl Input {
     /// result, and the report says why.
     fn round<'a>(
         &'a self,
-        header: &TensorHeader,
+        target: Target<'_>,
         layer: Linear<'_>,
         lazy: &Lazy<'a>,
         has_own_bias: bool,
         scheme: Scheme,
         memory: Vec<u8>,
     ) -> Result<Codes, RoundingError> {
-        let mut steps = Steps { watch: lazy.watch, header, advanced: 0 };
+        let mut steps = Steps { watch: lazy.watch, target, advanced: 0 };
         let nearest = |memory, rounding| {
             let rule = self.recipe.scale_rule_without_inputs();
             let nearest = QuantizedMatrix::nearest_measured(layer.weight, scheme, rule, memory);
@@ -107,7 +155,7 @@ impl Input {
             }
             Some((options, engines)) => {
                 let engine = lazy.engine(engines);
-                let seed = seed_of(&header.name);
+                let seed = target.seed;
                 // A bias that takes up the mean error leaves the error about the mean to the codes.
                 let is_centred =
                     has_own_bias && self.recipe.bias_correction() == BiasCorrection::Inputs;
@@ -149,7 +197,7 @@ impl Input {
             }
         };
         // The rest: what a search has not told on its way, and all of it for nearest codes.
-        match steps.advance_to(header.byte_len()) {
+        match steps.advance_to(target.bytes) {
             ControlFlow::Continue(()) => Ok(codes),
             ControlFlow::Break(()) => Err(RoundingError::Stopped),
         }
@@ -200,8 +248,8 @@ pub(crate) fn on_device<R, E: From<ComputeError>>(
 /// Turns the steps of a search into events of the conversion.
 struct Steps<'a> {
     watch: &'a dyn Watch,
-    header: &'a TensorHeader,
-    /// Bytes of the weight that count as done.
+    target: Target<'a>,
+    /// Bytes of the target that count as done.
     advanced: u64,
 }
 
@@ -218,11 +266,11 @@ impl roundwise_rounding::Watch for Steps<'_> {
         // The search compares squares; people are told the ratio of the norms.
         let objective_ratio = progress.projected_ratio.sqrt();
         let (step, steps) = (progress.step, progress.steps);
-        let tensor = &self.header.name;
+        let tensor = &self.target.header.name;
         self.watch.notice(Event::Search { tensor, step, steps, objective_ratio })?;
         // A search that goes past its estimate must not advance past the weight.
         let share = progress.step as f64 / progress.steps.max(1) as f64;
-        self.advance_to((self.header.byte_len() as f64 * share.min(1.0)) as u64)
+        self.advance_to((self.target.bytes as f64 * share.min(1.0)) as u64)
     }
 }
 

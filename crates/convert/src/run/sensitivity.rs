@@ -269,10 +269,11 @@ fn measure(
         if planned.experts().is_some() {
             let forget = |_, _: &mut Buffers| Ok(());
             match round_bank(input, planned, *scheme, watch, buffers, forget) {
-                Ok((error, _)) => drop(losses.insert(
-                    scheme.to_string(),
-                    SchemeLoss { weight_error: error.error_squared, ..SchemeLoss::default() },
-                )),
+                Ok(bank) => {
+                    let weight_error = bank.error().error_squared;
+                    let loss = SchemeLoss { weight_error, ..SchemeLoss::default() };
+                    losses.insert(scheme.to_string(), loss);
+                }
                 Err(Stop::Failed(error)) => return Err(error),
                 Err(Stop::NotFinite { row, .. }) => {
                     not_finite = Some(row);

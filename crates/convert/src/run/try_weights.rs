@@ -100,7 +100,7 @@ impl TrialRun<'_> {
         let forget = |_, _: &mut Buffers| Ok(());
         match &planned.decision {
             Decision::Quantize { scheme, .. } if planned.experts().is_some() => {
-                tensor.measure_codes(round_bank(input, planned, *scheme, watch, buffers, forget)?);
+                round_bank(input, planned, *scheme, watch, buffers, forget)?.tell(&mut tensor);
             }
             Decision::Quantize { scheme, band_rows: Some(height), .. } => {
                 let absmax_beside = shared_scales.absmax_beside(planned.layer());

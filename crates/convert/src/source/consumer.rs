@@ -4,7 +4,9 @@ pub(crate) mod answer;
 pub(crate) mod comfyui;
 mod servers;
 
-use roundwise_layout::{Layout, Opener, OpenerKind, Servers, Spelling, opener, opener_of_experts};
+use roundwise_layout::{
+    Layout, Opener, OpenerKind, Servers, Spelling, opener, opener_of_banks, opener_of_experts,
+};
 use roundwise_scheme::Scheme;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -57,11 +59,13 @@ impl Consumer {
     pub(crate) fn of(layout: Layout) -> Self {
         match layout {
             Layout::Comfy | Layout::ComfyLegacy => Self::ComfyUi,
-            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => Self::Servers,
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt | Layout::Mxfp4 => {
+                Self::Servers
+            }
         }
     }
 
-    fn answer(self, subject: &Subject, scheme: Scheme, opener: Opener) -> Opens {
+    fn answer(self, subject: &Subject, scheme: Scheme, layout: Layout, opener: Opener) -> Opens {
         let program = opener.name.to_owned();
         // Plain numbers are read by every program that reads the model under these names; a part of a model by none.
         if !scheme.has_scales() && subject.incomplete.is_none() {
@@ -70,7 +74,7 @@ impl Consumer {
                 None => Opens::Yes { program },
             };
         }
-        match self.takes_codes(subject) {
+        match self.takes_codes(subject, layout) {
             TakesCodes::No { reason, way_out } => return Opens::No { reason, way_out },
             TakesCodes::NotKnown { reason } => return Opens::NotKnown { reason },
             TakesCodes::Yes => {}
@@ -87,8 +91,8 @@ impl Consumer {
         }
     }
 
-    /// Returns whether it reads codes of `subject`.
-    pub(crate) fn takes_codes(self, subject: &Subject) -> TakesCodes {
+    /// Returns whether it reads codes of `subject` in a layout that is for it.
+    pub(crate) fn takes_codes(self, subject: &Subject, layout: Layout) -> TakesCodes {
         if let Some(incomplete) = &subject.incomplete {
             let way_out = incomplete.way_out().to_owned();
             return TakesCodes::No { reason: incomplete.reason(), way_out };
@@ -96,7 +100,7 @@ impl Consumer {
         match self {
             // The node adds schemes, no kinds of files.
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),
-            Self::Servers => servers::takes_codes(subject.served.as_ref()),
+            Self::Servers => servers::takes_codes(subject.served.as_ref(), layout),
         }
     }
 }
@@ -107,6 +111,9 @@ impl Consumer {
 fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
+        _ if layout.is_of_transposed_banks() && scheme.has_scales() => {
+            opener_of_banks(layout, scheme, are_alike)
+        }
         true => opener_of_experts(layout, scheme, are_alike),
         // Whatever becomes of the banks: without their module the model is not read at all.
         false if subject.detected.main.has_coded_banks => {
@@ -127,7 +134,10 @@ fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool
 impl Subject {
     /// Returns whether some consumer is known to take codes of it.
     pub(crate) fn has_reader_of_codes(&self) -> bool {
-        Consumer::ALL.iter().any(|consumer| consumer.takes_codes(self) == TakesCodes::Yes)
+        let layouts = Layout::NAMES.iter().map(|(_, layout)| *layout);
+        layouts
+            .into_iter()
+            .any(|layout| Consumer::of(layout).takes_codes(self, layout) == TakesCodes::Yes)
     }
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
@@ -166,6 +176,13 @@ impl Subject {
         Opens::Yes { program }
     }
 
+    /// Returns who opens banks of experts in codes of a scheme, where the configuration says what layout they have; banks of
+    /// plain numbers beside them are read as codes as well.
+    pub(crate) fn opens_banks_as_told(&self, scheme: Scheme) -> Option<Opens> {
+        let told = self.served.as_ref()?.codes.filter(|told| told.is_of_transposed_banks())?;
+        Some(self.opens_with(scheme, told, self.expert_banks.is_none()))
+    }
+
     /// Returns what opens a scheme where a program for models that write text does not.
     ///
     /// - `are_alike`: whether all experts have one scheme, where the model has any
@@ -195,7 +212,7 @@ impl Subject {
         let opener = opener_for(self, scheme, layout, are_alike);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
         let answers: Vec<Opens> =
-            readers.map(|consumer| consumer.answer(self, scheme, opener)).collect();
+            readers.map(|consumer| consumer.answer(self, scheme, layout, opener)).collect();
         let is_yes = |answer: &&Opens| matches!(answer, Opens::Yes { .. });
         let is_open = |answer: &&Opens| matches!(answer, Opens::NotKnown { .. });
         // One program that opens it is enough; where none does, an answer that is not known goes before a

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use roundwise_layout::{ForeignLayer, LayoutError, StoredLayer};
+use roundwise_layout::{ExpertBlocks, ForeignLayer, LayoutError, StoredLayer};
 use roundwise_scheme::{FloatDtype, QuantizedMatrix, Scheme, Weight};
 use roundwise_tensor_file::TensorHeader;
 
@@ -11,6 +11,7 @@ use crate::recipe::PlainDtype;
 use crate::source::experts::bank_shape;
 use crate::source::numbers::{float_dtype, fp8_grid, matrix_shape, widened};
 use crate::source::source::Source;
+use crate::source::transposed::transposed;
 
 /// A weight in memory, in whatever numbers it was stored.
 #[derive(Debug)]
@@ -30,6 +31,13 @@ impl LoadedWeight {
     /// Returns the same numbers in rows of another length.
     pub(crate) fn seen_as(self, shape: [usize; 2]) -> Self {
         Self { shape, ..self }
+    }
+
+    /// Returns the weight with rows and columns exchanged.
+    pub(crate) fn transposed(self) -> Self {
+        let Self { shape: shape @ [rows, cols], dtype, bytes } = self;
+        let bytes = transposed(&bytes, shape, dtype.byte_len(), vec![]);
+        Self { shape: [cols, rows], dtype, bytes }
     }
 
     /// Returns the memory, for the next weight.
@@ -130,9 +138,22 @@ impl Source {
 
     /// Reads the matrix of one expert of a bank: plain numbers as they are, codes decoded to F32.
     ///
+    /// - `is_transposed`: whether inputs are the rows of its numbers, which they are not in codes
+    ///
     /// # Errors
     /// As [`Source::load`].
     pub(crate) fn load_expert(
+        &self,
+        header: &TensorHeader,
+        expert: usize,
+        is_transposed: bool,
+        memory: Vec<u8>,
+    ) -> Result<LoadedWeight, ConvertError> {
+        let weight = self.load_expert_as_it_lies(header, expert, memory)?;
+        Ok(if is_transposed { weight.transposed() } else { weight })
+    }
+
+    fn load_expert_as_it_lies(
         &self,
         header: &TensorHeader,
         expert: usize,
@@ -143,12 +164,28 @@ impl Source {
             let bytes = PlainDtype::F32.decoded(&matrix, memory);
             return Ok(LoadedWeight { shape: matrix.shape(), dtype: FloatDtype::F32, bytes });
         }
+        let bank = bank_shape(&self.shape_of(header)).expect("the plan knows banks by their shape");
+        if let Some(foreign) = self.foreign_layer(header) {
+            let [height, _] = bank.matrix;
+            return self.load_foreign(foreign, expert * height..(expert + 1) * height, memory);
+        }
         let dtype = float_dtype(header.dtype).expect("banks are of plain numbers, or of codes");
-        let bank = bank_shape(&header.shape).expect("the plan knows banks by their shape");
         let length = bank.matrix[0] * bank.matrix[1] * dtype.byte_len();
         memory.resize(length, 0);
         self.checkpoint.read_into(header, expert as u64 * length as u64, &mut memory)?;
         Ok(LoadedWeight { shape: bank.matrix, dtype, bytes: memory })
+    }
+
+    /// Reads the codes and scales of one expert of gpt-oss: outputs are their rows.
+    ///
+    /// # Errors
+    /// As [`Source::load`].
+    pub(crate) fn blocks_of_expert(
+        &self,
+        bank: &ExpertBlocks,
+        expert: usize,
+    ) -> Result<QuantizedMatrix, ConvertError> {
+        bank.read_expert(&self.checkpoint, expert).map_err(|source| self.layout_error(source))
     }
 
     /// Reads the codes and scales of one expert of a bank.

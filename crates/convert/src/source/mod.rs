@@ -14,6 +14,7 @@ pub(crate) mod numbers;
 pub(crate) mod source;
 pub(crate) mod subject;
 pub(crate) mod translated;
+mod transposed;
 
 pub use self::consumer::answer::Opens;
 pub use self::consumer::{Consumer, SchemeConsumer};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use roundwise_layout::{Layout, layer_of_weight};
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, read_text};
 use serde_json::Value;
 
@@ -145,22 +146,34 @@ fn told_layout(config: &Value) -> Option<Layout> {
         "compressed-tensors" => Some(Layout::CompressedTensors),
         "fp8" => Some(Layout::Fp8),
         "modelopt" => Some(Layout::ModelOpt),
+        "mxfp4" => Some(Layout::Mxfp4),
         _ => None,
     }
 }
 
-/// Completes a recipe that does not say what program it is for by what the input is: the folder of a
-/// language model is for servers, everything else for ComfyUI.
+/// Completes a recipe by what the input is: where it does not say what program it is for, the folder of a language model
+/// is for servers, everything else for ComfyUI; where it does not say how servers' files are laid out, banks of experts
+/// have the layout that has codes for them.
 ///
 /// - `output`: where somebody named it; a folder is not called `.safetensors`
 #[must_use]
 pub fn for_input(file: RecipeFile, input: &Path, output: Option<&Path>) -> RecipeFile {
-    let is_open = file.program.is_none() && file.layout.is_none() && file.is_to_quantize();
-    // A single file is ComfyUI's.
-    match is_open && stays_folder(input, output) {
-        true => RecipeFile { program: Some(Program::Vllm.to_string()), ..file },
-        false => file,
+    if file.layout.is_some() || !file.is_to_quantize() || !stays_folder(input, output) {
+        // A single file is ComfyUI's.
+        return file;
     }
+    let program = file.program.clone().unwrap_or_else(|| Program::Vllm.to_string());
+    let layout = layout_of_banks(input, file.scheme.as_deref(), &program);
+    RecipeFile { program: Some(program), layout: layout.map(|it| it.to_string()), ..file }
+}
+
+/// Returns the layout that has codes of a scheme for the banks of experts of a model, where a server reads those.
+fn layout_of_banks(input: &Path, scheme: Option<&str>, program: &str) -> Option<Layout> {
+    let scheme: Scheme = scheme?.parse().ok()?;
+    let is_server = Program::NAMES.iter().any(|(name, it)| *name == program && it.is_server());
+    let preset = Preset::of_model_type(&served_type(&config_in(input)?)?)?;
+    let is_stored = scheme.has_scales() && Layout::Mxfp4.admits(scheme).is_ok();
+    (is_server && is_stored && !preset.coded_banks.is_empty()).then_some(Layout::Mxfp4)
 }
 
 /// Returns whether the folder of a language model becomes a folder again, which it does unless a single file is
@@ -178,9 +191,11 @@ fn is_for_servers(input: &Path) -> bool {
     if !input.is_dir() || is_of_a_pipeline {
         return false;
     }
-    let config = read_text(&input.join(MODEL_CONFIG)).ok();
-    let config: Option<Value> = config.and_then(|text| serde_json::from_str(&text).ok());
-    config.as_ref().and_then(served_type).is_some()
+    config_in(input).as_ref().and_then(served_type).is_some()
+}
+
+fn config_in(folder: &Path) -> Option<Value> {
+    serde_json::from_str(&read_text(&folder.join(MODEL_CONFIG)).ok()?).ok()
 }
 
 impl RecipeFile {

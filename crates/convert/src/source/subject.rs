@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use roundwise_layout::{Layout, StoredLayers, layer_of};
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::model::{
     AdapterKind, Component, Detected, Dialect, FileKind, Preset, Shapes, detect, detect_as,
@@ -53,6 +53,9 @@ pub struct ExpertBanks {
     pub total_bytes: u64,
     /// Whether ComfyUI reads codes of them.
     pub is_read_in_codes: bool,
+    /// The layout in which servers read codes of them.
+    #[serde(serialize_with = "named")]
+    pub layout_of_servers: Option<Layout>,
 }
 
 impl Subject {
@@ -74,7 +77,7 @@ impl Subject {
         let served = ServedModel::beside(file, !codes.is_empty());
         // Scales of a bank in codes may look like a bank of plain numbers.
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
-        let expert_banks = ExpertBanks::among(plain, file, &detected);
+        let expert_banks = ExpertBanks::among(plain, file, &detected, served.as_ref());
         let incomplete = Incomplete::find(file, &shapes, &detected, served.as_ref());
         let detected = match incomplete {
             Some(Incomplete::Unmerged { .. }) if insisted.is_none() => unmerged(detected),
@@ -110,6 +113,7 @@ impl ExpertBanks {
         tensors: impl Iterator<Item = &'a TensorHeader>,
         file: &Checkpoint,
         detected: &Detected,
+        served: Option<&ServedModel>,
     ) -> Option<Self> {
         let banks = tensors.filter(|header| is_expert_bank(header));
         // Saturating, here and below: headers are not trusted, and sizes of a file made up may not
@@ -119,13 +123,20 @@ impl ExpertBanks {
         let all = file.tensors().iter().map(TensorHeader::byte_len);
         let total_bytes = all.fold(0, u64::saturating_add);
         let is_read_in_codes = detected.components().any(|it| it.has_coded_banks);
-        (tensors > 0).then_some(Self { tensors, bytes, total_bytes, is_read_in_codes })
+        let is_served = served.is_some_and(|served| !served.preset.coded_banks.is_empty());
+        let layout_of_servers = is_served.then_some(Layout::Mxfp4);
+        let found = Self { tensors, bytes, total_bytes, is_read_in_codes, layout_of_servers };
+        (tensors > 0).then_some(found)
     }
 
     /// Returns their share of the file, in percent.
     pub fn percent(&self) -> f64 {
         100.0 * self.bytes as f64 / self.total_bytes.max(1) as f64
     }
+}
+
+fn named<S: Serializer>(layout: &Option<Layout>, to: S) -> Result<S::Ok, S::Error> {
+    layout.map(|layout| layout.to_string()).serialize(to)
 }
 
 /// Returns names and shapes of all tensors, as they are stored, but those of the numbers where another

@@ -10,7 +10,9 @@ use roundwise_convert::{
     Job, Plan, PlanRequest, Recipe, RecipeFile, Report, Source, Unwatched, convert, verify,
 };
 use roundwise_layout::{Layout, MatmulPrecision};
-use roundwise_scheme::{FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight};
+use roundwise_scheme::{
+    FloatDtype, QuantizedMatrix, ScaleRule, Scheme, Weight, WeightError, measure,
+};
 use roundwise_tensor_file::{Checkpoint, Dtype};
 use roundwise_testkit::files::{Tensor, bf16_bytes, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
@@ -198,19 +200,39 @@ fn versions_are_those_that_read_banks() {
 }
 
 #[test]
-fn learned_rounding_gives_banks_nearest_codes_and_says_so() {
+fn learned_rounding_searches_every_expert_and_makes_none_worse() {
     let (_folder, path) = model();
-    let recipe = RecipeFile { method: Some("principal".to_owned()), ..scheme("fp8") };
-    assert!(notes(&planned(&path, recipe.clone())).contains("2 expert banks get nearest codes"));
-    let report = run(&path, recipe, Limits::default());
-    let output = Checkpoint::open(&report.output).unwrap();
-    for (layer, shape) in BANKS {
-        let weight = format!("{layer}.weight");
-        let nearest = (0..EXPERTS)
-            .flat_map(|expert| codes_of(expert, shape, "fp8".parse().unwrap()).codes().to_vec());
-        let found = output.read(output.get(&weight).unwrap()).unwrap();
-        assert!(found == nearest.collect::<Vec<_>>(), "{layer}");
-        let told = report.tensors.iter().find(|it| it.name == weight).unwrap();
-        assert_eq!(told.rounding, None, "{layer}");
+    let learned = |scheme_name: &str| RecipeFile {
+        method: Some("principal".to_owned()),
+        ..scheme(scheme_name)
+    };
+    for name in ["fp8", "int8-row", "nvfp4"] {
+        let scheme_of: Scheme = name.parse().unwrap();
+        let report = run(&path, learned(name), Limits::default());
+        let bytes = std::fs::read(&report.output).unwrap();
+        for (layer, shape) in BANKS {
+            let weight = format!("{layer}.weight");
+            let told = report.tensors.iter().find(|it| it.name == weight).unwrap();
+            let rounding = told.rounding.as_ref().unwrap();
+            assert_eq!(rounding.failure, None, "{name}: {layer}");
+            // Sums over the experts.
+            let [stored, nearest] = [rounding.objective_value, rounding.nearest_objective_value];
+            assert!(stored.unwrap() <= nearest.unwrap(), "{name}: {layer} {stored:?} {nearest:?}");
+            let changed = rounding.changed_share;
+            assert!(changed > 0.0 && changed < 1.0, "{name}: {layer} {changed}");
+            let errors = (0..EXPERTS).map(|expert| {
+                let bytes = expert_of(expert, shape).bytes();
+                let weight = Weight::new(shape[0], shape[1], FloatDtype::F32, &bytes).unwrap();
+                measure(&weight, &codes_of(expert, shape, scheme_of))
+            });
+            let mut nearest = WeightError::default();
+            errors.for_each(|error| nearest += error);
+            let found = rounding.nearest_weight_error.unwrap();
+            assert!((found / nearest.relative() - 1.0).abs() < 1e-6, "{name}: {layer} {found}");
+        }
+        let found = verify(&path, &report.output, Biases::Same, None, TWO, &Unwatched).unwrap();
+        assert!(found.ok, "{name}: {:?}", found.findings);
+        let again = run(&path, learned(name), Limits::default());
+        assert!(std::fs::read(again.output).unwrap() == bytes, "{name}");
     }
 }

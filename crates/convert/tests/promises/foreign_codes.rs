@@ -148,7 +148,7 @@ fn expert_banks_become_numbers_with_a_note() {
     assert_eq!((bank.dtype, bank.shape.as_slice()), (Dtype::BF16, &[2, 64, 6][..]));
     let asked = RecipeFile { include: vec!["down_proj".to_owned()], ..scheme("fp8") };
     let error = planned(&path, asked).map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("an expert bank: no layout here has codes for it"), "{error}");
+    assert!(error.contains("an expert bank: layout `comfy` has no codes for it"), "{error}");
 }
 
 #[test]

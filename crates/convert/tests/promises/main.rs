@@ -7,6 +7,7 @@ mod bands;
 mod banks;
 mod detection;
 mod errors;
+mod expert_blocks;
 mod foreign_codes;
 mod hashing;
 mod kinds;

@@ -11,6 +11,7 @@ use crate::read::companions::{
 };
 use crate::read::contradictions::contradictions;
 use crate::read::defect::{Defect, breaks};
+use crate::read::expert_blocks::ExpertBlocks;
 use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
 use crate::read::foreign::file::ForeignFile;
@@ -99,6 +100,7 @@ impl StoredLayers {
         found.add_foreign(foreign);
         found.refuse_lost_scales(&described);
         found.refuse_unknown_companions(&described);
+        found.expert_blocks = ExpertBlocks::among(file, &found.foreign);
         found.defects.extend(scaled_numbers(file, &found)?);
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();

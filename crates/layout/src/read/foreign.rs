@@ -10,7 +10,7 @@ mod compressed_tensors;
 mod expert_banks;
 mod fields;
 pub(crate) mod file;
-mod fp4;
+pub(crate) mod fp4;
 mod gptq;
 mod hqq;
 pub(crate) mod layer;

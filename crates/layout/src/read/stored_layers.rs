@@ -7,6 +7,7 @@ use crate::marker::MARKER_PART;
 use crate::matmul_precision::MatmulPrecision;
 use crate::names::layer_of_weight;
 use crate::read::defect::{Defect, breaks};
+use crate::read::expert_blocks::ExpertBlocks;
 use crate::read::foreign::layer::ForeignLayer;
 use crate::read::stored_layer::StoredLayer;
 
@@ -18,6 +19,8 @@ pub struct StoredLayers {
     /// Layers in codes of other programs that can be decoded, by name without `.weight`. None of them has a
     /// defect.
     pub foreign: BTreeMap<String, ForeignLayer>,
+    /// Those of `foreign` that are banks of experts in codes of a scheme here.
+    pub expert_blocks: BTreeMap<String, ExpertBlocks>,
     /// Layers in codes of other programs that cannot be read, with the program; each has a defect.
     pub unread_programs: BTreeMap<String, &'static str>,
     /// Layers with scales that no program chooses, by what is odd about them.

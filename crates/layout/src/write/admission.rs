@@ -20,12 +20,12 @@ impl Layout {
     /// [`LayoutError::Inadmissible`] with what to do instead.
     pub fn admits(self, scheme: Scheme) -> Result<(), LayoutError> {
         let help = match self {
-            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt | Layout::Mxfp4
                 if is_plain(scheme) || Served::of(self, scheme).is_some() =>
             {
                 return Ok(());
             }
-            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => {
+            Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt | Layout::Mxfp4 => {
                 self.help_for_servers(scheme)
             }
             Layout::Comfy if is_plain(scheme) || Format::of(scheme).is_some() => return Ok(()),
@@ -45,6 +45,10 @@ impl Layout {
     /// Returns what to do about a scheme that a layout for servers has no place for.
     fn help_for_servers(self, scheme: Scheme) -> &'static str {
         match self {
+            Layout::Mxfp4 => {
+                "it stores `mxfp4` of banks of experts only; layout `compressed-tensors` stores other schemes of all \
+                 other layers"
+            }
             Layout::Fp8 => "it stores FP8 in blocks of 128×128 only, such as `fp8-block-128`",
             Layout::ModelOpt if Served::of(Layout::CompressedTensors, scheme).is_some() => {
                 "it stores `fp8-row`, `mxfp8` and `nvfp4` only; use layout `compressed-tensors`"
@@ -80,9 +84,13 @@ impl Layout {
     ///
     /// # Errors
     /// [`LayoutError::Columns`] when their kernels need another number of columns, [`LayoutError::Rows`] when words
-    /// would hold something of two layers, [`LayoutError::Bank`] when they read no banks of experts in the scheme.
+    /// would hold something of two layers, [`LayoutError::Bank`] when they read no banks of experts in the scheme,
+    /// [`LayoutError::NoBank`] when they read nothing else in codes.
     pub fn takes(self, scheme: Scheme, shape: impl Into<LayerShape>) -> Result<(), LayoutError> {
         let LayerShape { experts, matrix: [rows, cols] } = shape.into();
+        if experts.is_none() && self.is_of_transposed_banks() && scheme.has_scales() {
+            return Err(LayoutError::NoBank { layout: self });
+        }
         if experts.is_some() && !reads_banks(self, scheme) {
             return Err(LayoutError::Bank { scheme });
         }
@@ -117,7 +125,7 @@ impl Layout {
 fn served_columns(served: Served, scheme: Scheme) -> usize {
     let of_codes = match served.codes {
         Codes::Bytes => 1,
-        Codes::Nibbles | Codes::PackedNibbles => 2,
+        Codes::Nibbles | Codes::PackedNibbles | Codes::Blocks => 2,
         Codes::Words => 32 / scheme.code_bits(),
     };
     match scheme.tiling() {

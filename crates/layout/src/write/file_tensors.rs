@@ -21,7 +21,11 @@ impl Layout {
         schemes: &[Scheme],
     ) -> Vec<(TensorSpec, Vec<u8>)> {
         match self {
-            Layout::Comfy | Layout::CompressedTensors | Layout::Fp8 | Layout::ModelOpt => vec![],
+            Layout::Comfy
+            | Layout::CompressedTensors
+            | Layout::Fp8
+            | Layout::ModelOpt
+            | Layout::Mxfp4 => vec![],
             Layout::ComfyLegacy => legacy_tensors(prefix, precision, schemes),
         }
     }

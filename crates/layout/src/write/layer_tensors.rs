@@ -5,6 +5,7 @@ use crate::layer_shape::LayerShape;
 use crate::layout::Layout;
 use crate::marker::{MARKER_PART, Marker};
 use crate::matmul_precision::MatmulPrecision;
+use crate::names::part_of_bank;
 use crate::packing::{LayerTensor, Packing};
 use crate::served::{Codes, Served};
 
@@ -30,8 +31,12 @@ impl Layout {
         shape: impl Into<LayerShape>,
     ) -> Vec<TensorSpec> {
         let shape = shape.into();
+        let is_parameter = self.is_of_transposed_banks() && scheme.has_scales();
         let spec = |part: &str, dtype, shape: &[usize]| TensorSpec {
-            name: format!("{layer}.{part}"),
+            name: match is_parameter {
+                true => part_of_bank(layer, part),
+                false => format!("{layer}.{part}"),
+            },
             dtype,
             shape: shape.iter().map(|&size| size as u64).collect(),
         };
@@ -55,7 +60,7 @@ impl Layout {
     /// Gives a tensor of scales the name and the shape that readers of the layout know.
     fn rename_scale(self, scale: &mut LayerTensor, scheme: Scheme) {
         match self {
-            Layout::Comfy | Layout::CompressedTensors => {}
+            Layout::Comfy | Layout::CompressedTensors | Layout::Mxfp4 => {}
             // Loaders of the old layout look for this name, and its writers give an F32 scale a dimension.
             Layout::ComfyLegacy => {
                 scale.name = "scale_weight";

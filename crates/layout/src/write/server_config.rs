@@ -46,6 +46,7 @@ impl Layout {
             Layout::CompressedTensors => Some(compressed_tensors(layers)),
             Layout::Fp8 => Some(fp8(layers)),
             Layout::ModelOpt => Some(modelopt(layers)),
+            Layout::Mxfp4 => Some(mxfp4()),
         }
     }
 }
@@ -244,6 +245,15 @@ fn fp8(layers: &ServedLayers) -> ServerConfig {
     if powers.into_iter().all(|scheme| scheme.read_as() != *scheme) {
         quantization_config["scale_fmt"] = "ue8m0".into();
     }
+    ServerConfig { quantization_config, file: None }
+}
+
+/// Returns the configuration of OpenAI's gpt-oss, which names what is plain by patterns. Programs take every bank of experts
+/// for codes, whatever it lists.
+fn mxfp4() -> ServerConfig {
+    const PLAIN: [&str; 4] =
+        ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"];
+    let quantization_config = json!({"quant_method": "mxfp4", "modules_to_not_convert": PLAIN});
     ServerConfig { quantization_config, file: None }
 }
 

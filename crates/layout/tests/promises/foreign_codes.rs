@@ -6,8 +6,10 @@ use std::path::Path;
 
 use crate::common::{Opened, open, open_beside};
 use roundwise_layout::{
-    FOREIGN_PROGRAMS, ForeignLayer, ForeignProgram, REFUSED_PROGRAMS, Spelling, StoredLayer,
+    FOREIGN_PROGRAMS, ForeignLayer, ForeignProgram, LayerShape, Layout, MatmulPrecision,
+    REFUSED_PROGRAMS, Spelling, StoredLayer,
 };
+use roundwise_scheme::Scheme;
 use roundwise_tensor_file::Checkpoint;
 use roundwise_testkit::files::{Tensor, f32_bytes, safetensors_with_metadata};
 
@@ -149,6 +151,33 @@ fn rows_by_themselves_are_those_of_the_whole() {
                 }
                 assert_eq!(bits(&joined), bits(&whole), "{file}, {name}, {height}");
             }
+        }
+    }
+}
+
+/// Their matrices lie transposed in the numbers, whose rows are inputs.
+#[test]
+fn codes_of_gpt_oss_are_those_of_a_scheme() {
+    let opened = Fixture::read("transformers").open("transformers");
+    let name = "mlp.experts.down_proj";
+    let bank = &opened.stored.expert_blocks[name];
+    assert_eq!((bank.scheme, bank.experts, bank.shape), (Scheme::MXFP4, 2, [6, 64]));
+    assert_eq!(opened.stored.expert_blocks.len(), 1);
+    let numbers = decode(&opened, &opened.stored.foreign[name]).unwrap();
+    let [rows, cols] = bank.shape;
+    for (expert, numbers) in numbers.chunks(rows * cols).enumerate() {
+        let matrix = bank.read_expert(&opened.checkpoint, expert).unwrap();
+        let codes = matrix.to_f32();
+        let turned = (0..rows * cols).map(|at| numbers[at % cols * rows + at / cols]);
+        assert_eq!(bits(&codes), bits(&turned.collect::<Vec<_>>()), "{expert}");
+        let shape = matrix.shape().into();
+        assert!(Layout::Mxfp4.takes(bank.scheme, LayerShape { experts: Some(2), ..shape }).is_ok());
+        // Packed again, they are the bytes that were read.
+        for packed in Layout::Mxfp4.pack(name, matrix, MatmulPrecision::Any) {
+            let header = opened.checkpoint.get(&packed.name).unwrap();
+            let bytes = opened.checkpoint.read(header).unwrap();
+            let length = packed.bytes.len();
+            assert!(bytes[expert * length..][..length] == packed.bytes, "{}", packed.name);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::common::{layer_tensors, open, quantize, write};
-use roundwise_layout::{Layout, MatmulPrecision, ServedLayers};
+use roundwise_layout::{LayerShape, Layout, MatmulPrecision, ServedLayers};
 use roundwise_scheme::{CATALOG, QuantizedMatrix, Scheme};
 use roundwise_tensor_file::TensorSpec;
 use roundwise_testkit::weights::{Matrix, gaussian, with_zero_rows};
@@ -246,6 +246,24 @@ fn powers_of_two_are_told_where_all_scales_are_such() {
     assert_eq!(of("fp8-block-128").get("scale_fmt"), None);
     for list in ["modules_to_not_convert", "ignored_layers"] {
         assert_eq!(of("fp8-block-128")[list], json!(["lm_head"]));
+    }
+}
+
+#[test]
+fn a_layout_of_banks_has_codes_for_nothing_else() {
+    let layout = Layout::Mxfp4;
+    let bank = LayerShape { experts: Some(3), matrix: [40, 64] };
+    let tensors = layout.layer_tensors("m.e.up", Scheme::MXFP4, MatmulPrecision::Any, bank);
+    let told: Vec<_> =
+        tensors.iter().map(|it| format!("{} {} {:?}", it.name, it.dtype, it.shape)).collect();
+    assert_eq!(told, ["m.e.up_blocks U8 [3, 40, 2, 16]", "m.e.up_scales U8 [3, 40, 2]"]);
+    assert!(layout.takes(Scheme::MXFP4, bank).is_ok());
+    let refused = |shape: LayerShape| layout.takes(Scheme::MXFP4, shape).unwrap_err().to_string();
+    assert!(refused([40, 64].into()).contains("banks of experts only"));
+    let ragged = LayerShape { matrix: [40, 48], ..bank };
+    assert!(refused(ragged).contains("columns are not a multiple of 32 (found 48)"));
+    for other in CATALOG.iter().map(|entry| entry.scheme).filter(|it| *it != Scheme::MXFP4) {
+        assert_eq!(layout.admits(other).is_ok(), !other.has_scales(), "{other}");
     }
 }
 

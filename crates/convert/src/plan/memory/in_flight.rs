@@ -114,6 +114,9 @@ fn of_codes(
     // Of a bank one expert is in memory at a time.
     let experts = planned.experts().unwrap_or(1).max(1) as u64;
     let (source, elements) = (source / experts, elements / experts);
+    // Beside its matrix as it lies in the file.
+    let is_transposed = planned.is_transposed && planned.experts().is_some();
+    let source = if is_transposed { source.saturating_mul(2) } else { source };
     let codes = elements.saturating_mul(scheme.grid().code_bytes() as u64);
     // Most are packed where they lie; what has to be filled up goes into a copy.
     let target = match scheme.is_packed_in_place() {
@@ -121,11 +124,8 @@ fn of_codes(
         false => codes.saturating_mul(2),
     };
     let search = match rounding {
-        // Experts of a bank get nearest codes.
-        Rounding::Learned(options) if planned.experts().is_none() => {
-            options.working_bytes(rows, cols).saturating_add(target)
-        }
-        Rounding::Nearest | Rounding::Learned(_) => 0,
+        Rounding::Learned(options) => options.working_bytes(rows, cols).saturating_add(target),
+        Rounding::Nearest => 0,
     };
     InFlight { source, target, scales: (tiles as u64).saturating_mul(TILE_BYTES), search }
 }

@@ -50,7 +50,6 @@ impl Note {
             Note::NotFinite { weights } => not_finite(weights).into(),
             Note::UnreadDtypes { tensors, dtypes } => unread_dtypes(tensors, dtypes).into(),
             Note::ExpertBanks(banks) => expert_banks(banks).into(),
-            Note::NearestBanks { tensors } => nearest_banks(*tensors).into(),
             Note::WithoutStatistics { weights } => without_statistics(weights).into(),
             Note::Merged { adapters, tensors } => merged(adapters, *tensors).into(),
             Note::AdapterFactors(text) => text.as_str().into(),
@@ -275,9 +274,10 @@ fn expert_banks(banks: &ExpertBanks) -> String {
     let stay = if banks.tensors == 1 { "stays" } else { "stay" };
     let (count, bytes) = (counted(banks.tensors, "expert bank"), sized(banks.bytes));
     let percent = banks.percent();
-    let codes = match banks.is_read_in_codes {
-        true => format!("which layout `comfy` stores as {}", schemes_of_banks()),
-        false => "and no layout here has codes for them".to_owned(),
+    let codes = match (banks.is_read_in_codes, banks.layout_of_servers) {
+        (true, _) => stored_as_banks(Layout::Comfy),
+        (false, Some(layout)) => stored_as_banks(layout),
+        (false, None) => "and no layout here has codes for them".to_owned(),
     };
     format!(
         "{count} {stay} as in the input: {bytes}, {percent:.0} % of the file; each holds several matrices, \
@@ -285,16 +285,11 @@ fn expert_banks(banks: &ExpertBanks) -> String {
     )
 }
 
-/// Lists the schemes in which ComfyUI reads expert banks.
-fn schemes_of_banks() -> String {
-    let read = CATALOG.iter().filter(|entry| reads_banks(Layout::Comfy, entry.scheme));
+/// Lists the schemes in which programs read expert banks of a layout.
+fn stored_as_banks(layout: Layout) -> String {
+    let read = CATALOG.iter().filter(|entry| reads_banks(layout, entry.scheme));
     let names: Vec<String> = read.map(|entry| format!("`{}`", entry.name)).collect();
-    names.join(", ")
-}
-
-fn nearest_banks(tensors: usize) -> String {
-    let get = if tensors == 1 { "expert bank gets" } else { "expert banks get" };
-    format!("{tensors} {get} nearest codes: searches are in single matrices")
+    format!("which layout `{layout}` stores as {}", names.join(", "))
 }
 
 fn without_statistics(weights: &[String]) -> String {

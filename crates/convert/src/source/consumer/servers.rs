@@ -1,10 +1,13 @@
 //! The table of servers: families of language models, by the rules that there are for them.
 
+use roundwise_layout::Layout;
+
+use crate::model::Preset;
 use crate::source::consumer::answer::TakesCodes;
 use crate::source::model_config::ServedModel;
 
-/// Returns whether servers read codes of a model.
-pub(super) fn takes_codes(served: Option<&ServedModel>) -> TakesCodes {
+/// Returns whether servers read codes of a model in a layout.
+pub(super) fn takes_codes(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
     match served {
         None => TakesCodes::No {
             reason: "such codes are for servers, which learn what a file holds from its `config.json`, and none \
@@ -13,6 +16,19 @@ pub(super) fn takes_codes(served: Option<&ServedModel>) -> TakesCodes {
             way_out: "name the model's folder, or a scheme that ComfyUI reads, such as `fp8` or `int4-convrot`"
                 .to_owned(),
         },
+        Some(served)
+            if layout.is_of_transposed_banks() && served.preset.coded_banks.is_empty() =>
+        {
+            TakesCodes::No {
+                reason: format!(
+                    "layout `{layout}` is for the banks of experts of {}, and `model_type` is `{}`",
+                    models_with_coded_banks(),
+                    served.model_type
+                ),
+                way_out: "leave the layout out: codes of all other models are `compressed-tensors`"
+                    .to_owned(),
+            }
+        }
         Some(ServedModel { unread_name: Some(name), model_type, .. }) => TakesCodes::NotKnown {
             reason: format!("`{name}` is no name of a `{model_type}` in transformers"),
         },
@@ -24,4 +40,12 @@ pub(super) fn takes_codes(served: Option<&ServedModel>) -> TakesCodes {
             ),
         },
     }
+}
+
+/// Lists the families whose banks of experts servers read in codes.
+fn models_with_coded_banks() -> String {
+    let presets = Preset::all().iter().filter(|preset| !preset.coded_banks.is_empty());
+    let families: Vec<String> =
+        presets.flat_map(|preset| &preset.model_types).map(|it| format!("`{it}`")).collect();
+    families.join(", ")
 }

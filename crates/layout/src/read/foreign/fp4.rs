@@ -21,7 +21,7 @@ pub(crate) const GPT_OSS: ForeignProgram = ForeignProgram {
     told_by: "`X_blocks`, `X_scales`, of four and three dimensions",
     reads: "banks of experts, transposed as transformers has them",
     formula: "E2M1 · 2^(scale − 127)",
-    opened_by: "transformers and vLLM",
+    opened_by: "transformers, vLLM and SGLang",
 };
 
 pub(crate) const DEEPSEEK: ForeignProgram = ForeignProgram {
@@ -185,9 +185,7 @@ impl Decode for Bank {
         values: &mut [f32],
     ) -> Result<(), TensorFileError> {
         const HALF: usize = BLOCK as usize / 2;
-        let table = e2m1_values();
-        let block = BLOCK as usize;
-        let height = self.groups * block;
+        let height = self.groups * BLOCK as usize;
         let mut values = values;
         let mut at = rows.start;
         while at < rows.end {
@@ -200,18 +198,39 @@ impl Decode for Bank {
             let codes = bytes_of(file, &self.codes, first * HALF..last * HALF)?;
             let scales = self.scales.read(file, first..last)?;
             let (mine, rest) = values.split_at_mut((until - at) * self.rows);
-            for (out_row, out) in (at - expert * height..).zip(mine.chunks_exact_mut(self.rows)) {
-                let (group, inside) = (out_row / block, out_row % block);
-                let shift = inside % 2 * 4;
-                for (row, value) in out.iter_mut().enumerate() {
-                    let place = row * self.groups + group;
-                    let code = codes[place * HALF + inside / 2] >> shift & 0xF;
-                    *value = table[usize::from(code)] * scales[place];
-                }
-            }
+            self.turn(&codes, &scales, at % height, mine);
             values = rest;
             at = until;
         }
         Ok(())
+    }
+}
+
+impl Bank {
+    /// Decodes some rows of one expert, which are columns of its codes.
+    ///
+    /// - `first`: the first of these rows
+    fn turn(&self, codes: &[u8], scales: &[f32], first: usize, mut values: &mut [f32]) {
+        const BLOCK_ROWS: usize = BLOCK as usize;
+        let table = e2m1_values();
+        let mut next = first;
+        // The rows of one group together: they are written side by side, and its bytes are read once.
+        while !values.is_empty() {
+            let (group, inside) = (next / BLOCK_ROWS, next % BLOCK_ROWS);
+            let height = (BLOCK_ROWS - inside).min(values.len() / self.rows);
+            let (mine, rest) = values.split_at_mut(height * self.rows);
+            for row in 0..self.rows {
+                let place = row * self.groups + group;
+                let (codes, _) =
+                    codes[place * (BLOCK_ROWS / 2)..].as_chunks::<{ BLOCK_ROWS / 2 }>();
+                for line in 0..height {
+                    let column = inside + line;
+                    let code = codes[0][column / 2] >> (column % 2 * 4) & 0xF;
+                    mine[line * self.rows + row] = table[usize::from(code)] * scales[place];
+                }
+            }
+            values = rest;
+            next += height;
+        }
     }
 }
