@@ -12,9 +12,7 @@ use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::PART_KEY;
-
-/// Name of the layer that scores tokens.
-pub(crate) const OUTPUT_HEAD: &str = "lm_head";
+use crate::source::model_config::OUTPUT_HEAD;
 
 impl Plan {
     /// Returns names, dtypes, shapes and offsets of the output.

@@ -25,13 +25,12 @@ use roundwise_tensor_file::TensorHeader;
 
 use crate::model::{Detected, Preset, ReadAs, Shapes};
 use crate::plan::decision::{Decision, NotFinite};
-use crate::plan::manifest::OUTPUT_HEAD;
 use crate::plan::reason::Reason;
 use crate::plan::stack::Stack;
 use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
-use crate::source::model_config::ServedModel;
+use crate::source::model_config::{OUTPUT_HEAD, ServedModel};
 use crate::source::numbers::{float_dtype, matrix_shape};
 
 /// A question about a tensor.

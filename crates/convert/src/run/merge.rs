@@ -8,8 +8,8 @@ use roundwise_tensor_file::{
 use crate::error::ConvertError;
 use crate::plan::part::{PartEntry, header_hash};
 use crate::report::watch::{Event, Phase, Watch, notice};
+use crate::source::finished::check_all_finished;
 use crate::source::incomplete::PART_KEY;
-use crate::source::source::check_all_finished;
 
 /// A merged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ pub(crate) mod adapter;
 pub(crate) mod consumer;
 pub(crate) mod experts;
 pub(crate) mod find_tensor;
+pub(crate) mod finished;
 pub(crate) mod hash;
 pub(crate) mod incomplete;
 pub(crate) mod layer_inputs;

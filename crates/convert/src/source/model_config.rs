@@ -17,6 +17,9 @@ pub(crate) const MODEL_CONFIG: &str = "config.json";
 /// Its entry that says what codes the weights are in.
 pub(crate) const QUANTIZATION_CONFIG: &str = "quantization_config";
 
+/// Name of the layer that scores tokens.
+pub(crate) const OUTPUT_HEAD: &str = "lm_head";
+
 /// A pipeline of diffusers has one in the folder above its models.
 const PIPELINE: &str = "model_index.json";
 

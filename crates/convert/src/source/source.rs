@@ -4,12 +4,13 @@ use roundwise_layout::{
     Defect, ForeignLayer, Layout, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of,
     layer_of_weight, weight_of,
 };
-use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader, check_finished};
+use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::{Dialect, FileKind, Shapes, TranslationError};
 use crate::recipe::{Names, Purpose, Recipe};
 use crate::source::adapter::Adapters;
+use crate::source::finished::check_all_finished;
 use crate::source::incomplete::Incomplete;
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
@@ -368,12 +369,6 @@ impl Source {
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
-}
-
-/// Refuses a model in the middle of being written: as a folder, or any file of it.
-pub(crate) fn check_all_finished(checkpoint: &Checkpoint) -> Result<(), TensorFileError> {
-    check_finished(checkpoint.path())?;
-    checkpoint.files().iter().try_for_each(|file| check_finished(file.path()))
 }
 
 /// Refuses statistics, which have the same container as weights.

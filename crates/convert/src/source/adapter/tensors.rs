@@ -6,7 +6,7 @@ use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
 use crate::error::ConvertError;
-use crate::source::source::check_all_finished;
+use crate::source::finished::check_all_finished;
 
 /// The tensors of an adapter's file. It is no [`Source`](crate::source::Source), to which adapters are added.
 #[derive(Debug)]
