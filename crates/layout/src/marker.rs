@@ -6,7 +6,7 @@ pub(crate) mod json;
 use std::collections::BTreeMap;
 
 use roundwise_scheme::{GridKind, LEVEL_GROUP, Rotation, Scheme, Tiling};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::layer_shape::LayerShape;
 use crate::legacy::{SCALED_FP8, SCALED_FP16};
@@ -51,7 +51,7 @@ pub struct Marker {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_size: Option<u64>,
     /// Whether to dequantize before multiplying, so that inputs are not quantized.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "read_truth", skip_serializing_if = "Option::is_none")]
     pub full_precision_matrix_mult: Option<bool>,
     /// Whether the stored codes are of the rotated weight.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,6 +75,19 @@ pub struct Marker {
     /// Options that no loader is known to read, as they were found; they are not written.
     #[serde(flatten, skip_serializing)]
     pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// Reads what Python, in which loaders are written, takes for true or false.
+fn read_truth<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+    use serde_json::Value;
+    Ok(match Value::deserialize(from)? {
+        Value::Null => None,
+        Value::Bool(is_true) => Some(is_true),
+        Value::Number(number) => Some(number.as_f64() != Some(0.0)),
+        Value::String(text) => Some(!text.is_empty()),
+        Value::Array(values) => Some(!values.is_empty()),
+        Value::Object(values) => Some(!values.is_empty()),
+    })
 }
 
 impl Marker {
@@ -145,6 +158,13 @@ impl Marker {
     /// One line that says what is not understood.
     pub fn scheme(&self, scale_shape: &[u64], cols: usize) -> Result<Scheme, String> {
         let stored = self.unrotated_scheme(scale_shape)?;
+        let format = Format::named(&self.format);
+        if self.convrot == Some(true)
+            && format.is_some_and(|format| format.rotation == FormatRotation::Never)
+        {
+            let name = &self.format;
+            return Err(format!("`convrot` is set, and no program is known to rotate `{name}`"));
+        }
         let Some(group) = self.rotation_group() else { return Ok(stored) };
         // ComfyUI's rotations are Kronecker powers of one 4×4 matrix; a loader stops at any other
         // group. `of_group` gives the default rotation where it comes to this group, so that a file is

@@ -2,7 +2,7 @@
 //!
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
 //! `foreign`, `expert_blocks`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
-//! `servers`, `packed`, `bank`, `scales`, `header_scales`, `recognise`, `stored_layers`, `companions`, `orphans`,
+//! `servers`, `packed`, `bank`, `scales`, `header_scales`, `model_scales`, `recognise`, `stored_layers`, `companions`, `orphans`,
 //! `find`, `repair`.
 
 mod bank;
@@ -16,6 +16,7 @@ pub(crate) mod foreign;
 mod header_scales;
 mod joined;
 mod markers;
+mod model_scales;
 mod odd_scales;
 mod orphans;
 mod packed;

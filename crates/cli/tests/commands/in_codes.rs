@@ -232,6 +232,42 @@ fn codes_of_the_scheme_that_is_asked_for_stay() {
 }
 
 #[test]
+fn settings_of_a_search_are_noted_where_all_codes_stay() {
+    let folder = plain();
+    folder.done(&["convert", "m.safetensors"]);
+    for (flags, note) in [
+        (["--method", "principal"], "`--method` changes nothing: all weights keep their codes"),
+        (["--scale-rule", "mse"], "`--scale-rule` changes nothing: all weights keep their codes"),
+    ] {
+        let convert = ["convert", "m-fp8.safetensors", "-o", "a.safetensors", "--force"];
+        let text = folder.done(&[&convert[..], &flags].concat());
+        assert!(text.contains(note), "{text}");
+    }
+}
+
+/// Programs round inputs by them, as the maker of the file measured.
+#[test]
+fn scales_of_inputs_stay_with_codes_that_stay_and_are_told_where_they_go() {
+    for scheme in ["fp8", "fp8-e5m2", "nvfp4"] {
+        let folder = plain();
+        folder.done(&["convert", "m.safetensors", "--scheme", scheme, "-o", "a.safetensors"]);
+        let mut file = folder.file("a.safetensors");
+        let name = "blocks.0.ff.in.input_scale";
+        let number = 0.5_f32.to_le_bytes().to_vec();
+        file.tensors.insert(name.to_owned(), Tensor::new(name, "F32", &[], number));
+        folder.write("a.safetensors", &file.bytes());
+        folder.done(&["convert", "a.safetensors", "--scheme", scheme, "-o", "b.safetensors"]);
+        assert_eq!(folder.file("b.safetensors").f32(name), [0.5], "{scheme}");
+        let other = if scheme == "nvfp4" { "fp8" } else { "nvfp4" };
+        let text =
+            folder.done(&["convert", "a.safetensors", "--scheme", other, "-o", "c.safetensors"]);
+        let note =
+            "the stored scales of inputs of 1 layer are left out, for they are of other codes";
+        assert!(text.contains(note), "{scheme}: {text}");
+    }
+}
+
+#[test]
 fn a_nan_among_codes_of_the_scheme_is_found() {
     let mut codes: Vec<u8> = (0..64 * 64).map(|i| (i % 120) as u8).collect();
     codes[100] = 0x7F;

@@ -1,6 +1,6 @@
 //! Known defects are named with their layer and whom they break, and mended.
 
-use crate::tool::Folder;
+use crate::tool::{Folder, plain_model};
 
 const MARKED: &str = "blocks.0.ff.in";
 const OTHER: &str = "blocks.0.ff.out";
@@ -229,4 +229,49 @@ fn a_scale_of_nothing_is_left_out_of_whatever_is_made_of_the_file() {
         folder.done(&["verify", "m.safetensors", output]);
     }
     assert!(folder.done(&["repair", "m-fp8.safetensors"]).contains("nothing to repair"));
+}
+
+/// What a scale that is no number stood for is known to nobody.
+#[test]
+fn no_repair_is_promised_of_a_scale_that_is_no_number() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.done(&["convert", "m.safetensors", "-o", "a.safetensors"]);
+    let mut file = folder.file("a.safetensors");
+    file.get_mut("blocks.0.ff.in.weight_scale").bytes = f32::NAN.to_le_bytes().to_vec();
+    folder.write("a.safetensors", &file.bytes());
+    let run = folder.run(&["convert", "a.safetensors", "-o", "b.safetensors"]);
+    assert!(run.code == 1 && !run.stderr.contains("repairs it"), "{}", run.stderr);
+    let run = folder.run(&["repair", "a.safetensors"]);
+    assert!(run.stdout.contains("0 defects that can be repaired, 1 that cannot"), "{}", run.stdout);
+    let run = folder.run(&["repair", "a.safetensors", "--write"]);
+    assert_ne!(run.code, 0);
+    assert_eq!(folder.names(), ["a.safetensors", "m.safetensors"]);
+}
+
+/// Loaders ask, as Python does, whether something is true.
+#[test]
+fn an_option_in_a_number_is_read_as_python_reads_it() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.done(&["convert", "m.safetensors", "-o", "a.safetensors"]);
+    for (value, is_full) in [("1", true), ("0", false), (r#""false""#, true), ("null", false)] {
+        let mut file = folder.file("a.safetensors");
+        let marker =
+            format!(r#"{{"format": "float8_e4m3fn", "full_precision_matrix_mult": {value}}}"#);
+        let tensor = file.get_mut("blocks.0.ff.in.comfy_quant");
+        (tensor.shape, tensor.bytes) = (vec![marker.len()], marker.clone().into_bytes());
+        file.metadata.remove("_quantization_metadata");
+        folder.write("b.safetensors", &file.bytes());
+        folder.done(&[
+            "migrate",
+            "b.safetensors",
+            "--to",
+            "comfy",
+            "-o",
+            "c.safetensors",
+            "--force",
+        ]);
+        let marker = folder.file("c.safetensors").get("blocks.0.ff.in.comfy_quant").bytes.clone();
+        let marker = String::from_utf8(marker).unwrap();
+        assert_eq!(marker.contains("full_precision"), is_full, "{value}: {marker}");
+    }
 }

@@ -11,7 +11,7 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Setting};
+use crate::recipe::{Purpose, Recipe, Rounding, Setting};
 use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::layer_inputs::LayerInputs;
 use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
@@ -68,6 +68,7 @@ pub(crate) fn gather_notes(
     notes.extend(idle_adapters(recipe));
     notes.extend(idle_names(source, recipe));
     notes.extend(idle_devices(recipe, tensors));
+    notes.extend(idle_search(recipe, tensors));
     notes.extend(idle_migration(source, recipe, tensors));
     notes.extend(merged(recipe, tensors));
     let factors = source.adapters().notes().into_iter();
@@ -396,6 +397,22 @@ fn idle_names(source: &Source, recipe: &Recipe) -> Option<Note> {
         }
     };
     (is_asked && stay).then(|| idle(Setting::new("names"), None, because))
+}
+
+/// Returns notes of settings of a search where nothing is searched for: the input has all codes already.
+fn idle_search(recipe: &Recipe, tensors: &[PlannedTensor]) -> Vec<Note> {
+    let is_quantized =
+        |planned: &&PlannedTensor| matches!(planned.decision, Decision::Quantize { .. });
+    let mut quantized = tensors.iter().filter(is_quantized).peekable();
+    if quantized.peek().is_none() || !quantized.all(PlannedTensor::keeps_codes) {
+        return vec![];
+    }
+    let file = recipe.file();
+    let method = (recipe.rounding() != Rounding::Nearest).then_some("method");
+    let scale_rule = file.scale_rule.as_ref().map(|_| "scale_rule");
+    let because = "changes nothing: all weights keep their codes";
+    let settings = method.into_iter().chain(scale_rule);
+    settings.map(|setting| idle(Setting::new(setting), None, because)).collect()
 }
 
 /// Returns a note where devices were named that no codes have to be shared out for.

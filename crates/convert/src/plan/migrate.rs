@@ -12,13 +12,10 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::model::Detected;
 use crate::plan::decision::Decision;
-use crate::plan::questions::served_layer;
+use crate::plan::questions::{LEGACY_INPUT_SCALE, served_layer};
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
 use crate::source::Source;
-
-/// End of the name of an activation scale in files of the time before markers.
-const LEGACY_INPUT_SCALE: &str = ".scale_input";
 
 /// The same in files of compressed-tensors, of NVFP4.
 const INPUT_DIVISOR: &str = ".input_global_scale";

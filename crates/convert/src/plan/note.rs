@@ -37,7 +37,7 @@ pub enum Note {
         /// The folder.
         folder: String,
     },
-    /// Scales of inputs are left out, for the layout has another form for them.
+    /// Scales of inputs are left out, for they are of other codes, or the layout has another form for them.
     InputScales {
         /// Layers that had one.
         layers: usize,

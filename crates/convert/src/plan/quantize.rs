@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_layout::{MatmulPrecision, StoredLayer, layer_of};
+use roundwise_layout::{MatmulPrecision, layer_of};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
 
@@ -62,7 +62,7 @@ impl<'a> Quantization<'a> {
                     input_scale,
                     bias,
                     band_rows: None,
-                    keeps_codes: stored.is_some_and(|stored| self.may_stay(header, stored, scheme)),
+                    keeps_codes: self.questions.keeps_codes(header),
                 };
                 let reason = match (stored, foreign) {
                     (Some(stored), _) => reason.of_stored(stored),
@@ -87,19 +87,6 @@ impl<'a> Quantization<'a> {
             }
             (Wish::Remove | Wish::Correct | Wish::Keep, ..) => verdict.clone().of_plain_tensor(),
         }
-    }
-
-    /// Returns whether codes of the input are what a weight is to become.
-    fn may_stay(&self, header: &TensorHeader, stored: &StoredLayer, scheme: Scheme) -> bool {
-        let Questions { source, recipe, .. } = self.questions;
-        // What layers have in common in the output may be other numbers than in the input: scales of a stack in
-        // servers' files, and of a module.
-        let stands_alone = !recipe.layout().is_for_servers() && !scheme.shares_scales();
-        stored.scheme == scheme
-            && stands_alone
-            && stored.experts.is_none()
-            && !source.stored.odd_scales.contains_key(&stored.layer)
-            && !source.adapters().change(&header.name)
     }
 
     /// Returns how the layer of a weight may be multiplied: as the recipe or the input asks for it.

@@ -20,7 +20,7 @@ use roundwise_layout::{
     layer_of_weight, reads_tables, weight_of,
 };
 use roundwise_rounding::BiasCorrection;
-use roundwise_scheme::{Scheme, Tiling};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::model::{Detected, Preset, ReadAs, Shapes};
@@ -32,6 +32,9 @@ use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
 use crate::source::model_config::{OUTPUT_HEAD, ServedModel};
 use crate::source::numbers::{float_dtype, matrix_shape};
+
+/// End of the name of an activation scale in files of the time before markers.
+pub(crate) const LEGACY_INPUT_SCALE: &str = ".scale_input";
 
 /// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -227,6 +230,9 @@ impl<'a> Questions<'a> {
             Ok(stored) if self.keeps_input_scale(header, stored) => {
                 Verdict { wish: Wish::Keep, reason: Reason::InputScale }
             }
+            Ok(stored) if self.misses_input_scale(header, stored) => {
+                Verdict { wish: Wish::Remove, reason: Reason::OtherInputScale }
+            }
             Ok(_) => Verdict { wish: Wish::Remove, reason: Reason::Superseded },
         });
         let is_stray = self.source.stored.strays.contains(&header.name);
@@ -249,15 +255,39 @@ impl<'a> Questions<'a> {
 
     /// Returns whether an activation scale still holds for the codes that its layer gets.
     fn keeps_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
-        // It is measured for the range of E4M3 (largest input / 448): codes of another grid need
-        // another.
-        let may_stay = layer_of_input_scale(&header.name).is_some()
-            && self.recipe.layout() == Layout::Comfy
-            && stored.scheme == Scheme::FP8;
         // The weight goes by the name of its layer, whatever the tensor with its codes is called.
         let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
-        may_stay
-            && weight.is_some_and(|weight| self.verdict(weight).wish == Wish::Codes(Scheme::FP8))
+        let stays = |weight: &TensorHeader| {
+            // It is measured for the range of E4M3 (largest input / 448): codes of another grid need another.
+            let is_fp8 = stored.scheme == Scheme::FP8
+                && self.verdict(weight).wish == Wish::Codes(Scheme::FP8);
+            is_fp8 || reads_input_scale(stored.scheme) && self.keeps_codes(weight)
+        };
+        layer_of_input_scale(&header.name).is_some()
+            && self.recipe.layout() == Layout::Comfy
+            && weight.is_some_and(stays)
+    }
+
+    /// Returns whether programs would round inputs by this scale if it were there for the codes that its layer gets.
+    fn misses_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
+        let is_measured = layer_of_input_scale(&header.name).is_some()
+            || header.name.ends_with(LEGACY_INPUT_SCALE);
+        let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
+        let wish = weight.map(|weight| self.verdict(weight).wish);
+        is_measured && matches!(wish, Some(Wish::Codes(scheme)) if reads_input_scale(scheme))
+    }
+
+    /// Returns whether the codes that the input has of a weight are those that it is to become.
+    pub(crate) fn keeps_codes(&self, header: &TensorHeader) -> bool {
+        let Some(stored) = self.source.stored_layer(header) else { return false };
+        // What layers have in common in the output may be other numbers than in the input: scales of a stack in
+        // servers' files, and of a module.
+        let stands_alone = !self.recipe.layout().is_for_servers() && !stored.scheme.shares_scales();
+        stands_alone
+            && stored.experts.is_none()
+            && !self.source.stored.odd_scales.contains_key(&stored.layer)
+            && !self.source.adapters().change(&header.name)
+            && self.verdict(header).wish == Wish::Codes(stored.scheme)
     }
 
     /// Biases change with the codes of their weight; layers without a bias are not given one.
@@ -276,6 +306,10 @@ impl<'a> Questions<'a> {
     /// Returns the bias that is to be corrected with the codes of a weight.
     pub(crate) fn bias_of(&self, weight: &TensorHeader) -> Option<&'a TensorHeader> {
         if self.recipe.bias_correction() == BiasCorrection::None {
+            return None;
+        }
+        // Codes that stay have no error that a bias could take up.
+        if self.keeps_codes(weight) {
             return None;
         }
         // A bias that is scaled elsewhere, kept or removed by name, or no plain numbers, is not
@@ -632,6 +666,13 @@ impl<'a> Questions<'a> {
         let presets = [component.preset, self.preset_of(name)];
         presets.into_iter().any(|preset| preset.is_probe(name))
     }
+}
+
+/// Returns whether programs round the inputs of layers in codes of a scheme by a stored scale.
+fn reads_input_scale(scheme: Scheme) -> bool {
+    let is_fp8 = scheme.tiling() == Tiling::Tensor
+        && matches!(scheme.grid(), GridKind::E4m3 | GridKind::E5m2);
+    scheme.has_scales() && is_fp8 || scheme == Scheme::NVFP4
 }
 
 fn matching(pattern: &Regex, layer: &str) -> Option<String> {

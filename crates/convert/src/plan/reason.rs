@@ -68,7 +68,7 @@ pub enum Reason {
     OtherPart,
     /// An activation scale whose layer stays in the scheme it was measured for.
     InputScale,
-    /// An activation scale in a form that the layout does not have.
+    /// An activation scale of other codes, or in a form that the layout does not have.
     OtherInputScale,
     /// A scale or marker of a layer that is stored anew.
     Superseded,
@@ -167,7 +167,7 @@ impl fmt::Display for Reason {
             }
             Reason::InputScale => write!(f, "activation scale; its layer keeps its scheme"),
             Reason::OtherInputScale => {
-                write!(f, "activation scale in a form that the layout does not have")
+                write!(f, "activation scale of other codes or in another form")
             }
             Reason::Superseded => write!(f, "its layer is stored anew"),
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),

@@ -53,8 +53,9 @@ pub(crate) fn losses(tensors: &[TensorReport]) -> Vec<Text> {
 
 /// Describes weights of which nothing is there: training leaves none, and what is missing of a file counts as zeros.
 fn empty(tensors: &[TensorReport]) -> Option<Text> {
+    // Numbers of F64 may be too small for the F32 in which norms are taken.
     let is_empty = |tensor: &&TensorReport| {
-        tensor.scheme.is_some() && tensor.weight_norm == Some(0.0) && tensor.zeroed_share.is_none()
+        tensor.scheme.is_some() && tensor.weight_norm == Some(0.0) && tensor.dtype != "F64"
     };
     let mut empty = tensors.iter().filter(is_empty);
     let first = &empty.next()?.name;

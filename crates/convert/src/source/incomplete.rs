@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Preset, Shapes};
 use crate::source::adapter::changed_layer;
+use crate::source::missing_blocks::missing_of_blocks;
 use crate::source::model_config::{MODEL_CONFIG, ServedModel};
 use crate::source::model_sizes::{EMBEDDING, differing_size};
 
@@ -46,6 +47,11 @@ pub(crate) enum Incomplete {
     Method {
         /// What the configuration calls it.
         method: String,
+    },
+    /// Programs count the model's blocks, and one of them, or a weight that all others have, is not there.
+    Block {
+        /// What is missing.
+        missing: String,
     },
     /// The configuration in the folder of a model cannot be read, or is of another model.
     Configuration {
@@ -129,6 +135,9 @@ impl Incomplete {
             return None;
         }
         let main = &detected.main;
+        if let Some(missing) = missing_of_blocks(shapes, &main.prefix) {
+            return Some(Self::Block { missing });
+        }
         let matrices = file.tensors().iter().filter(|header| {
             (header.shape.len() == 2 || header.name.ends_with(ROWS_OF_SPARSE))
                 && layer_of_weight(&header.name).is_none()
@@ -173,6 +182,9 @@ impl Incomplete {
                 "`quant_method: {method}` of its `{MODEL_CONFIG}` is not known here, and with it what is done to the \
                  numbers in the file before they are used"
             ),
+            Self::Block { missing } => format!(
+                "it lacks `{missing}`, which its other blocks have: programs would fail, or leave out what follows"
+            ),
             Self::Configuration { problem } => format!(
                 "programs learn from `{MODEL_CONFIG}` what a folder holds, and the one in this folder {problem}"
             ),
@@ -191,6 +203,7 @@ impl Incomplete {
             Self::Configuration { .. } => {
                 "fetch the model's own, or name the weight file for a program that opens it alone"
             }
+            Self::Block { .. } => "fetch or save the whole of it",
             Self::Several { .. } => "save each of them to a file of its own",
             Self::Parts { .. } => {
                 "have the program that trained it fold the parts into one weight \

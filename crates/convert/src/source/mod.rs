@@ -9,6 +9,7 @@ pub(crate) mod hash;
 pub(crate) mod incomplete;
 pub(crate) mod layer_inputs;
 pub(crate) mod load;
+mod missing_blocks;
 pub(crate) mod model_config;
 mod model_sizes;
 pub(crate) mod numbers;

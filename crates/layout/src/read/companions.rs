@@ -169,8 +169,26 @@ fn is_known(part: &str) -> bool {
 
 /// Tells whether a tensor is called as programs call what a product needs beside the weight.
 fn is_part_of_product(part: &str) -> bool {
-    const NAMES: [&str; 5] =
-        ["act_pre_scale", "pre_quant_scale", "smooth", "smooth_factor", "smooth_scale"];
+    const NAMES: [&str; 18] = [
+        "act_pre_scale",
+        "correction",
+        "offset",
+        "outlier_idx",
+        "outlier_weight",
+        "pre_quant_scale",
+        "smooth",
+        "smooth_factor",
+        "smooth_scale",
+        "weight_delta",
+        "weight_offset",
+        "weight_perm",
+        "weight_residual",
+        "weight_shift",
+        "weight_zp",
+        "zero_point",
+        "zero_points",
+        "zeros",
+    ];
     let is_low_rank = ["lora_", "svd_", "svdquant_"].iter().any(|start| part.starts_with(start));
     NAMES.contains(&part) || is_low_rank
 }

@@ -12,15 +12,15 @@ use crate::read::companions::{
 use crate::read::contradictions::contradictions;
 use crate::read::defect::{Defect, breaks};
 use crate::read::expert_blocks::ExpertBlocks;
-use crate::read::finite::check_small_scale;
 use crate::read::foreign::catalog::Foreign;
 use crate::read::foreign::file::ForeignFile;
 use crate::read::header_scales::header_scales;
 use crate::read::markers::Markers;
+use crate::read::model_scales::{header_scale_of_model, scale_of_model};
 use crate::read::odd_scales::odd_scales;
 use crate::read::orphans::{orphans, scaled_numbers, strays};
 use crate::read::recognise::recognise;
-use crate::read::scales::lost_scale;
+use crate::read::scales::{check_small_scales, lost_scale};
 use crate::read::servers::packed_by_servers;
 use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
@@ -78,9 +78,7 @@ impl StoredLayers {
                 None => recognise(&described, header, layer, markers.get(layer), "weight_scale"),
             };
             let recognised = recognised.and_then(|stored| {
-                for (name, numbers) in stored.iter().flat_map(StoredLayer::scale_names) {
-                    check_small_scale(file, &name, Some(numbers))?;
-                }
+                stored.iter().try_for_each(|stored| check_small_scales(file, stored))?;
                 Ok(stored)
             });
             match recognised {
@@ -116,20 +114,18 @@ impl StoredLayers {
     fn refuse_lost_scales(&mut self, file: &ForeignFile<'_>) {
         let plain = || self.layers.values().filter(|layer| layer.spelling == Spelling::Plain);
         let in_header = header_scales(file, &plain().map(|layer| layer.layer.as_str()).collect());
-        let method = file.text("quant_method").filter(|_| file.is_of_configuration());
+        let of_file = of_all_weights(file);
         let lost = plain().filter_map(|layer| {
             let codes = layer.scheme.grid().name();
             let name = layer.layer.as_str();
-            let evidence = match (lost_scale(file, name), in_header.get(name), &method) {
+            let evidence = match (lost_scale(file, name), in_header.get(name), &of_file) {
                 (Some(scale), _, _) => {
                     format!("`{scale}` may be one under a name that is not known")
                 }
                 (None, Some(entry), _) => {
                     format!("header entry `{entry}` may hold one, where no program looks for it")
                 }
-                (None, None, Some(method)) => format!(
-                    "the configuration beside the file says `quant_method: {method}`, whose codes have scales"
-                ),
+                (None, None, Some(of_file)) => of_file.clone(),
                 (None, None, None) => return None,
             };
             let problem = format!("its weight is {codes} without a scale, and {evidence}");
@@ -212,6 +208,20 @@ impl StoredLayers {
             self.layers.values().filter_map(|layer| Some((layer.layer.clone(), asked(layer)?)));
         asked.filter(|(_, precision)| *precision != MatmulPrecision::Any).collect()
     }
+}
+
+/// Says what of a file speaks of scales for codes that have none of their own, if anything does.
+fn of_all_weights(file: &ForeignFile<'_>) -> Option<String> {
+    if let Some(name) = scale_of_model(file) {
+        return Some(format!("`{name}` may be one of all weights"));
+    }
+    if let Some(entry) = header_scale_of_model(file) {
+        return Some(format!("header entry `{entry}` may be one of all weights"));
+    }
+    let method = file.text("quant_method").filter(|_| file.is_of_configuration())?;
+    Some(format!(
+        "the configuration beside the file says `quant_method: {method}`, whose codes have scales"
+    ))
 }
 
 /// Counts the layers whose markers have an option that no loader is known to read.

@@ -8,6 +8,7 @@ use crate::read::foreign::file::ForeignFile;
 use crate::read::markers::Markers;
 use crate::read::orphans::strays;
 use crate::read::recognise::recognise;
+use crate::read::scales::check_small_scales;
 use crate::read::side_tensors::legacy_marker;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
@@ -123,7 +124,10 @@ fn remedy(
         (None, known) => (known?.clone(), "the scale is taken that is called"),
     };
     let described = ForeignFile::new(file);
-    let readable = |part: &str| recognise(&described, weight, layer, Some(&marker), part).ok()?;
+    let readable = |part: &str| {
+        let stored = recognise(&described, weight, layer, Some(&marker), part).ok()??;
+        check_small_scales(file, &stored).is_ok().then_some(stored)
+    };
     // The name that loaders know first, so that a layer with both names keeps it.
     let named = readable("weight_scale").map(|stored| (stored, "weight_scale"));
     let (stored, part) = named.or_else(|| Some((readable("scale_weight")?, "scale_weight")))?;

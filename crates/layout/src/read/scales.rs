@@ -4,10 +4,12 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::names::{find_weight, parts_of};
+use crate::read::finite::check_small_scale;
 use crate::read::foreign::file::ForeignFile;
 use crate::read::server_blocks::server_blocks;
 use crate::read::side_tensors::SCALE_PART;
 use crate::read::spelling::Spelling;
+use crate::read::stored_layer::StoredLayer;
 
 /// Finds out how the file says that the layer is quantized, and the tensor that scales it.
 pub(crate) fn find_scale<'a>(
@@ -74,6 +76,15 @@ pub(crate) fn refuse_unknown_scales(
         )),
         None => Ok(()),
     }
+}
+
+/// Looks for a NaN or an infinity among the scales of a layer, where they are few.
+///
+/// # Errors
+/// As [`check_small_scale`].
+pub(crate) fn check_small_scales(file: &Checkpoint, layer: &StoredLayer) -> Result<(), String> {
+    let mut scales = layer.scale_names().into_iter();
+    scales.try_for_each(|(name, numbers)| check_small_scale(file, &name, Some(numbers)))
 }
 
 /// Finds a tensor that may be the scale of a layer and is not called as any program calls it: beside the

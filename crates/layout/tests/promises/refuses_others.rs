@@ -1,11 +1,12 @@
 //! Layers that cannot be read for certain are refused, with what was found and what was expected.
 
+use crate::common::open;
 use crate::common::others::{
     FP8_MARKER, INT8_MARKER, codes, defects, entry, fp8, int8, marker, ones, opened, orphans, scale,
 };
 use roundwise_layout::{MARKER_LIMIT_BYTES, Spelling};
 use roundwise_testkit::cases::test_each;
-use roundwise_testkit::files::Tensor;
+use roundwise_testkit::files::{Tensor, safetensors_with_metadata};
 
 /// The file has one defect, in layer `a`, and reads nothing there.
 #[track_caller]
@@ -362,6 +363,34 @@ fn codes_without_a_scale_beside_one_of_an_unknown_name() {
     for name in ["m.a_norm.scale", "m.b_scale", "scales.m.b", "m.weight_scaler"] {
         let file = opened(&[fp8("m.a.weight", &[2, 2]), scale(name, &[], &[0.5])], None);
         assert_eq!((defects(&file), file.stored.layers["m.a"].spelling), (vec![], Spelling::Plain));
+    }
+}
+
+#[test]
+fn codes_without_a_scale_beside_one_of_the_whole_model() {
+    let weight = || fp8("m.a.weight", &[2, 2]);
+    for name in ["global_scale", "fp8_scales", "scale", "weight_scale_all"] {
+        let file = opened(&[weight(), scale(name, &[], &[0.5])], None);
+        let problem =
+            format!("its weight is e4m3 without a scale, and `{name}` may be one of all weights");
+        assert_eq!(defects(&file), [("m.a", problem.as_str())]);
+    }
+    let with_entry = |key: &str, value: &str| {
+        let metadata = [(key, value)];
+        open(&safetensors_with_metadata(&[weight()], &metadata))
+    };
+    for (key, value) in [("fp8_scale", "0.005"), ("quantization", r#"{"scale": 0.005}"#)] {
+        let problem = format!(
+            "its weight is e4m3 without a scale, and header entry `{key}` may be one of all weights"
+        );
+        assert_eq!(defects(&with_entry(key, value)), [("m.a", problem.as_str())]);
+    }
+    // CLIP has a parameter, and trainers settings, that are called so.
+    let file = opened(&[weight(), scale("logit_scale", &[], &[4.6])], None);
+    assert_eq!(defects(&file), vec![]);
+    for (key, value) in [("ss_scale_weight_norms", "None"), ("quantization", r#"{"scale": "row"}"#)]
+    {
+        assert_eq!(defects(&with_entry(key, value)), vec![], "{key}");
     }
 }
 

@@ -72,8 +72,8 @@ fn insisted_kind(kind: FileKind, looks_like: &str) -> String {
 
 fn input_scales(layers: usize) -> String {
     format!(
-        "the stored scales of inputs of {} are left out, for the layout has another form for them: inputs are scaled as they \
-         come; a conversion with statistics stores them again",
+        "the stored scales of inputs of {} are left out, for they are of other codes or in another form: inputs are scaled \
+         as they come; a conversion with statistics stores them again",
         counted(layers, "layer")
     )
 }
