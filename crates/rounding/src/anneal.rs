@@ -19,6 +19,15 @@ const SMALLEST_BLOCK: usize = 32;
 /// A pass at the budget that leaves more than this of the projected error is not repeated at the same λ.
 const WORTH_A_PASS: f64 = 0.9;
 
+/// A block that makes the projected error this many times what it was, and the objective worse, is taken back and
+/// tried again with twice the damping: its moves add up to more than each of them reckons with. Measured on 12288×3072
+/// in FP8 and 12 passes, the norm of the projected error over that of nearest codes: 0.032 after ten passes, 0.52 after
+/// eleven.
+const RUNAWAY: f64 = 1.25;
+
+/// Times that a block is tried again.
+const RETRIES: usize = 4;
+
 /// A walk that turns back to a larger λ gives the budget to the moves that pay most, and needs some passes
 /// before that shows. Measured on 1024 columns, 12 passes: two passes after turning leave 0.088 of the
 /// projected error where 0.078 was reached, seven leave 0.26 where it was 0.28.
@@ -54,7 +63,7 @@ pub(crate) fn anneal<G: Grid>(
             state.refresh();
         }
         let before = state.losses();
-        let is_over = pass::<G>(state, block, [lambda, damping], largest_energy);
+        let is_over = pass::<G>(state, block, lambda, &mut damping, largest_energy);
         let losses = state.losses();
         if watch.notice(losses.progress(&nearest, sweep + 1, options.sweeps)).is_break() {
             return Err(RoundingError::Stopped);
@@ -86,29 +95,46 @@ pub(crate) fn anneal<G: Grid>(
 }
 
 /// Makes one pass; blocks that would break the budget stay as they are. Returns whether there were any.
+///
+/// - `damping`: raised where a block ran away
 fn pass<G: Grid>(
     state: &mut State<'_>,
     block: usize,
-    factors: [f64; 2],
+    lambda: f64,
+    damping: &mut f64,
     largest_energy: f64,
 ) -> bool {
     let mut is_over = false;
+    let mut before = state.losses();
     for lines in blocks(state.cells.order.len(), block) {
-        let push = state.push(lines.clone());
-        let mut energies = Vec::new();
-        let moves = push.changed(|push| {
-            let factors = factors.map(|factor| factor as f32);
-            energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
-        });
-        // The budget is asked block by block, not after the pass: what earlier blocks gained stays,
-        // and no iterate is over the budget.
-        if state.weight_error_with(lines.clone(), &energies) > largest_energy {
-            state.undo::<G>(lines, &moves);
-            is_over = true;
-            continue;
+        for _ in 0..=RETRIES {
+            let push = state.push(lines.clone());
+            let mut energies = Vec::new();
+            let moves = push.changed(|push| {
+                let factors = [lambda as f32, *damping as f32];
+                energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
+            });
+            // The budget is asked block by block, not after the pass: what earlier blocks gained stays,
+            // and no iterate is over the budget.
+            if state.weight_error_with(lines.clone(), &energies) > largest_energy {
+                state.undo::<G>(lines.clone(), &moves);
+                is_over = true;
+                break;
+            }
+            let former = state.line_energies[lines.clone()].to_vec();
+            state.line_energies[lines.clone()].copy_from_slice(&energies);
+            state.absorb(lines.clone(), moves.clone());
+            let losses = state.losses();
+            let is_worse = losses.objective(lambda) > before.objective(lambda);
+            if !is_worse || losses.projected <= before.projected * RUNAWAY {
+                before = losses;
+                break;
+            }
+            state.line_energies[lines.clone()].copy_from_slice(&former);
+            state.undo::<G>(lines.clone(), &moves);
+            state.absorb(lines.clone(), moves.scale(-1.0));
+            *damping *= 2.0;
         }
-        state.line_energies[lines.clone()].copy_from_slice(&energies);
-        state.absorb(lines, moves);
     }
     is_over
 }
