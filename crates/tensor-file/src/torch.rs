@@ -132,7 +132,9 @@ fn contents_of(pickle: &Pickle, storages: &Storages) -> Result<Contents, Complai
     for (name, value) in values {
         let at = |kind| (Some(name.to_owned()), kind);
         match (pickle.get(value), pickle.maker(value)) {
-            (Value::Tensor(_), _) if is_flat_parameter(name) => return Err(at(Kind::FlatParameter)),
+            (Value::Tensor(_), _) if is_flat_parameter(name) => {
+                return Err(at(Kind::FlatParameter));
+            }
             (Value::Tensor(view), _) => {
                 let view = pickle.resolve(view).map_err(at)?;
                 tensors.push(placed(name, view, storages).map_err(at)?);

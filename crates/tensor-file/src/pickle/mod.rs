@@ -7,8 +7,8 @@ mod make;
 
 use crate::{Dtype, TensorFileErrorKind as Kind};
 
-pub(crate) use calls::is_tensor_maker;
 use calls::NumpyKind;
+pub(crate) use calls::is_tensor_maker;
 use machine::Machine;
 
 /// Longest pickle that is read. A tensor takes some 200 bytes of it, a value up to 50 bytes of memory

@@ -116,7 +116,11 @@ fn weights_that_are_no_tensors_are_refused_by_name() {
         ("array.pt", "fc.scale", "is a NumPy array of [2, 3], not a tensor"),
         ("array-in-model.pt", "fc.scale", "is a NumPy array of [2, 3], not a tensor"),
         ("list.pt", "blocks", "is a list of 2 tensors, not a tensor"),
-        ("list-inside.pt", "blocks", "is a dictionary with tensors that have no names, not a tensor"),
+        (
+            "list-inside.pt",
+            "blocks",
+            "is a dictionary with tensors that have no names, not a tensor",
+        ),
     ] {
         let error = refused!(&format!("checkpoints/{file}"), Kind::NotTensor { .. });
         assert_eq!(error.tensor(), Some(key), "{file}");

@@ -306,7 +306,10 @@ mod tests {
         let metadata = BTreeMap::from([(DIFFUSERS_KEY.to_owned(), text.to_owned())]);
         let configs = Config::of_header(&metadata).unwrap();
         assert_eq!(configs[""].alpha_of("b"), Some(16.0));
-        assert_eq!((configs[""].rank_of("a.q"), configs[""].alpha_of("a.q")), (Some(8.0), Some(2.0)));
+        assert_eq!(
+            (configs[""].rank_of("a.q"), configs[""].alpha_of("a.q")),
+            (Some(8.0), Some(2.0))
+        );
         assert!(configs[""].is_rank_stabilised);
     }
 }

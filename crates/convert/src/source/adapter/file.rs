@@ -253,7 +253,9 @@ impl AdapterFile {
     fn configured(&self, config: &Config, name: &str, rank: Option<u64>) -> Result<Scale, String> {
         let (source, place) = match config.source {
             ConfigSource::ConfigFile => (ScaleSource::ConfigFile, CONFIG_FILE),
-            ConfigSource::DiffusersMetadata => (ScaleSource::DiffusersMetadata, "`lora_adapter_metadata` in its header"),
+            ConfigSource::DiffusersMetadata => {
+                (ScaleSource::DiffusersMetadata, "`lora_adapter_metadata` in its header")
+            }
         };
         let told = config.rank_of(name);
         if let (Some(told), Some(rank)) = (told, rank)
