@@ -26,6 +26,9 @@ impl Note {
                 translated(*from, *renamed, *joined, *reordered, dropped).into()
             }
             Note::Unwrapped { wrapper, tensors } => unwrapped(wrapper, *tensors).into(),
+            Note::UnwrappedInside { wrappers, tensors } => {
+                unwrapped_inside(wrappers, *tensors).into()
+            }
             Note::NamesStay { dialect } => names_stay(*dialect),
             Note::NamesUntranslated { dialect, reason } => {
                 format!("names stay {}: {reason}", dialect.owner()).into()
@@ -126,6 +129,12 @@ fn translated(
 fn unwrapped(wrapper: &str, tensors: usize) -> String {
     let tensors = counted(tensors, "tensor");
     format!("`{wrapper}`, which training code puts before all names, is taken off {tensors}")
+}
+
+fn unwrapped_inside(wrappers: &[&str], tensors: usize) -> String {
+    let wrappers: Vec<String> = wrappers.iter().map(|wrapper| format!("`{wrapper}.`")).collect();
+    let (wrappers, tensors) = (wrappers.join(" and "), counted(tensors, "tensor"));
+    format!("{wrappers}, which training code puts inside names, is taken off {tensors}")
 }
 
 fn names_stay(dialect: Dialect) -> Text {
