@@ -168,9 +168,13 @@ fn from_codes(weights: usize, schemes: &[String]) -> String {
 }
 
 fn kept_codes(weights: usize, schemes: &[String]) -> String {
-    let (is, keeps) = if weights == 1 { ("is", "keeps its") } else { ("are", "keep their") };
+    let (is, keeps, its) =
+        if weights == 1 { ("is", "keeps", "its") } else { ("are", "keep", "their") };
     let (weights, schemes) = (counted(weights, "weight"), schemes.join(", "));
-    format!("{weights} {is} in codes of {schemes} already and {keeps} codes: no number changes")
+    // Of these weights alone: an adapter may change others, and biases.
+    format!(
+        "{weights} {is} in codes of {schemes} already and {keeps} {its} codes: none of {its} numbers changes"
+    )
 }
 
 fn decoded_banks(tensors: usize, program: &str, bytes: [u64; 2]) -> String {
