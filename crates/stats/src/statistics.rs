@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use roundwise_tensor_file::PlainFile;
+use roundwise_tensor_file::{PlainFile, check_finished};
 
 use crate::StatsErrorKind as Kind;
 use crate::importance::ImportanceMatrix;
@@ -34,9 +34,10 @@ impl Statistics {
     /// Opens `*.stats.safetensors`, a GGUF importance matrix or a legacy one, told apart by content.
     ///
     /// # Errors
-    /// [`StatsErrorKind`](Kind) for every defect of the file's structure. Numbers are checked when their
+    /// [`StatsErrorKind`](Kind) for every defect of the file's structure, and for a file that is being written. Numbers are checked when their
     /// layer is read.
     pub fn open(path: &Path) -> Result<Self, StatsError> {
+        check_finished(path)?;
         let file = PlainFile::open(path)?;
         // Nine bytes: the magic number of GGUF, or the length of a JSON header and its brace.
         let mut start = [0; 9];

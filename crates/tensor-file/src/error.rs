@@ -81,8 +81,10 @@ pub enum TensorFileErrorKind {
     NotRegularFile { found: &'static str },
     #[error("is also another file, by a hard link, which writing here would change")]
     OtherNames,
-    #[error("is not finished: `{control}` beside it tells what of it is there")]
+    #[error("is not finished: `{}` beside it tells what of it is there", printable(control))]
     Unfinished { control: String },
+    #[error("is called as a download that has not ended (`{ending}`)")]
+    DownloadName { ending: &'static str },
     #[error("the folder holds no weight file")]
     FolderWithoutTensors,
     #[error("the folder holds no weight file itself; {} of its folders do: {}", folders.len(), listed(folders))]
@@ -143,6 +145,10 @@ pub enum TensorFileErrorKind {
     StateDictAmbiguous { found: Vec<String> },
     #[error("is rebuilt by `{}` in a way that is not known here", printable(call))]
     TensorCall { call: String },
+    #[error("is {found}, not a tensor")]
+    NotTensor { found: String },
+    #[error("holds the parameters of a module as PyTorch's FSDP shares them out, in one row")]
+    FlatParameter,
     #[error("strides {strides:?} of {shape:?} read an element more than once")]
     StridesOverlap { shape: Vec<u64>, strides: Vec<u64> },
     #[error("its storage `{}` is missing", printable(storage))]

@@ -42,6 +42,7 @@ mod locate;
 mod lookalike;
 mod manifest;
 mod metadata_value;
+mod no_tensor;
 mod numbered_shards;
 mod pending;
 mod pending_file;

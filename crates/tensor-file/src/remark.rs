@@ -26,6 +26,11 @@ pub enum Remark {
         /// Keys, such as `alpha`, each with its number.
         numbers: Vec<(String, String)>,
     },
+    /// Numbers stand among the tensors of a file that `torch.save` wrote, and were passed over.
+    NumbersLeftOut {
+        /// Keys, such as `logit_scale (4.6)`, each with its number.
+        numbers: Vec<String>,
+    },
     /// Tensors that several shards hold were read from the one that the index names.
     Overlay {
         /// Names of the tensors.
@@ -84,6 +89,9 @@ impl fmt::Display for Remark {
             Self::Numbers { numbers } => {
                 let numbers = numbers.iter().map(|(key, number)| format!("{key} = {number}"));
                 write!(out, "numbers beside the tensors: {}", listed(&numbers.collect::<Vec<_>>()))
+            }
+            Self::NumbersLeftOut { numbers } => {
+                write!(out, "passed over numbers that are no tensors: {}", listed(numbers))
             }
             Self::Overlay { tensors } => {
                 let verb = if tensors.len() == 1 { "is" } else { "are" };

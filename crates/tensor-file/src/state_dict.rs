@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::pickle::{Id, Pickle, Value, is_tensor_maker, shown};
+use crate::no_tensor::{describe, is_array, is_tensor};
+use crate::pickle::{Id, Numpy, Pickle, Value, shown};
 use crate::{Remark, TensorFileErrorKind as Kind};
 
 /// Keys of a model's dictionary in what training programs save, the one to be preferred first. Averages
@@ -141,10 +142,14 @@ impl Search<'_> {
         }
         // Dictionaries of the model itself hold tensors directly; those that hold dictionaries
         // alone are on the way to one.
-        let tensors = named.clone().filter(|(_, value)| is_tensor(pickle, *value)).count();
+        let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
+        let rank = path.iter().find_map(place);
+        // Arrays are weights where a key says that a model is there; elsewhere they are mostly what
+        // training remembers.
+        let is_weight =
+            |value: Id| is_tensor(pickle, value) || rank.is_some() && is_array(pickle, value);
+        let tensors = named.clone().filter(|(_, value)| is_weight(*value)).count();
         if tensors > 0 {
-            let place = |key: &String| MODEL_KEYS.iter().position(|known| known == key);
-            let rank = path.iter().find_map(place);
             let counts = named.clone().filter_map(|(_, value)| element_count(pickle, value));
             let (empty, elements) = counts.fold((0, 0_u64), |(empty, sum), count| {
                 (empty + usize::from(count == 0), sum.saturating_add(count))
@@ -211,13 +216,12 @@ impl Search<'_> {
         let beside = if chosen.path.is_empty() { &[] } else { outermost };
         let numbers = chosen.entries.iter().chain(beside).filter_map(|&(key, value)| {
             let key = pickle.text(key).filter(|key| key.len() <= NUMBER_KEY_BYTES)?;
-            let leaf = key.rsplit_once('.').map_or(key, |(_, leaf)| leaf);
             let number = match pickle.get(value) {
                 Value::Int(number) => number.to_string(),
                 Value::Float(number) => number.to_string(),
                 _ => return None,
             };
-            FACTOR_KEYS.contains(&leaf).then(|| (key.to_owned(), number))
+            is_factor(key).then(|| (key.to_owned(), number))
         });
         numbers.take(NUMBERS_LIMIT).collect()
     }
@@ -232,7 +236,12 @@ impl Search<'_> {
 
     fn tensors_at_the_top(&self) -> Vec<String> {
         let entries = self.pickle.entries(self.pickle.root()).unwrap_or_default();
-        let tensors = entries.iter().filter(|(_, value)| is_tensor(self.pickle, *value));
+        let is_list = |value: Id| {
+            let Value::List(items) = self.pickle.get(value) else { return false };
+            items.first().is_some_and(|&first| is_tensor(self.pickle, first))
+        };
+        let is_meant = |value: Id| is_tensor(self.pickle, value) || is_list(value);
+        let tensors = entries.iter().filter(|(_, value)| is_meant(*value));
         let names = tensors.filter_map(|(key, _)| Some(shown(self.pickle.text(*key)?).to_owned()));
         names.take(STRAYS_LIMIT).collect()
     }
@@ -256,33 +265,19 @@ impl Search<'_> {
     }
 }
 
-/// Tells whether a value is a tensor, of a kind that is read or not.
-fn is_tensor(pickle: &Pickle, id: Id) -> bool {
-    matches!(pickle.get(id), Value::Tensor(_))
-        || pickle.maker(id).is_some_and(|maker| is_tensor_maker(&maker))
+/// Returns whether a number under this key tells an adapter's factor.
+pub(crate) fn is_factor(key: &str) -> bool {
+    FACTOR_KEYS.contains(&key.rsplit_once('.').map_or(key, |(_, leaf)| leaf))
 }
 
-/// Returns the number of elements of a tensor that is read.
+/// Returns the number of elements of a tensor that is read, or of an array.
 fn element_count(pickle: &Pickle, id: Id) -> Option<u64> {
-    let Value::Tensor(view) = pickle.get(id) else { return None };
-    let shape = pickle.resolve(view).ok()?.shape;
-    Some(shape.iter().fold(1, |count: u64, size| count.saturating_mul(*size)))
-}
-
-fn describe(pickle: &Pickle, id: Id) -> String {
-    if let Some(maker) = pickle.maker(id) {
-        return format!("an object of `{maker}`");
-    }
-    let what = match pickle.get(id) {
-        Value::Bool | Value::Int(_) | Value::Float(_) => "a number",
-        Value::Text(_) => "a text",
-        Value::List(_) | Value::Tuple(_) => "a list",
-        Value::Dict(_) => "a dictionary",
-        Value::Tensor(_) => "a tensor",
-        Value::Global { .. } => "a class",
-        Value::Other | Value::Storage(_) | Value::Object(_) => "no tensor",
+    let shape = match (pickle.get(id), pickle.numpy(id)) {
+        (Value::Tensor(view), _) => pickle.resolve(view).ok()?.shape,
+        (_, Some(Numpy::Array { shape })) => shape?,
+        _ => return None,
     };
-    what.to_owned()
+    Some(shape.iter().fold(1, |count: u64, size| count.saturating_mul(*size)))
 }
 
 /// Names the classes and functions of objects that were passed over, each once.

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 
-use crate::TensorFileErrorKind as Kind;
 use crate::container::{Complaint, Contents, whole};
 use crate::header::{Encoding, TensorHeader};
+use crate::no_tensor::{NoTensors, is_flat_parameter};
 use crate::pickle::{
     Element, Id, PICKLE_LIMIT_BYTES, Pickle, ResolvedView, Value, is_tensor_maker,
 };
 use crate::state_dict;
 use crate::strided::{is_contiguous, span};
 use crate::zip::{self, entries};
+use crate::{Remark, TensorFileErrorKind as Kind};
 
 /// Bounds in the file of each storage's bytes, by its name.
 type Storages = BTreeMap<String, Range<u64>>;
@@ -114,7 +115,8 @@ fn places(
     Ok(storages)
 }
 
-/// Finds the tensors of the model's dictionary by their names; other entries are passed over.
+/// Finds the tensors of the model's dictionary by their names. Weights in another form are refused; other
+/// entries are passed over.
 fn contents_of(pickle: &Pickle, storages: &Storages) -> Result<Contents, Complaint> {
     let dictionary = state_dict::choose(pickle).map_err(whole)?;
     let mut values = BTreeMap::<&str, Id>::new();
@@ -126,19 +128,26 @@ fn contents_of(pickle: &Pickle, storages: &Storages) -> Result<Contents, Complai
         }
     }
     let mut tensors = vec![];
+    let mut others = NoTensors::new(pickle);
     for (name, value) in values {
         let at = |kind| (Some(name.to_owned()), kind);
         match (pickle.get(value), pickle.maker(value)) {
+            (Value::Tensor(_), _) if is_flat_parameter(name) => {
+                return Err(at(Kind::FlatParameter));
+            }
             (Value::Tensor(view), _) => {
                 let view = pickle.resolve(view).map_err(at)?;
                 tensors.push(placed(name, view, storages).map_err(at)?);
             }
             (_, Some(call)) if is_tensor_maker(&call) => return Err(at(Kind::TensorCall { call })),
-            // Numbers, texts and dictionaries beside the tensors are no weights.
-            _ => {}
+            _ => others.look_at(name, value).map_err(at)?,
         }
     }
-    Ok(Contents { tensors, remarks: dictionary.remarks, ..Contents::default() })
+    let mut remarks = dictionary.remarks;
+    if !others.numbers.is_empty() {
+        remarks.push(Remark::NumbersLeftOut { numbers: others.numbers });
+    }
+    Ok(Contents { tensors, remarks, ..Contents::default() })
 }
 
 fn placed(name: &str, view: ResolvedView<'_>, storages: &Storages) -> Result<TensorHeader, Kind> {

@@ -63,12 +63,27 @@ pub fn unfinished_files(target: &Path) -> Vec<PathBuf> {
 /// Ending of what aria2 keeps beside a file that it downloads, whose whole length is taken from the beginning.
 const DOWNLOAD_CONTROL: &str = ".aria2";
 
+/// Endings of names that programs give a file while they download it: Chrome, Firefox and others, the hub's
+/// library, Safari, Opera.
+const DOWNLOAD_ENDINGS: [&str; 5] =
+    [".crdownload", ".part", ".incomplete", ".download", ".opdownload"];
+
 /// Checks that no program is in the middle of writing a file or folder: what is missing of it would count as zeros.
 ///
 /// # Errors
-/// [`Kind::Unfinished`] where the program keeps beside it what it has written so far.
+/// [`Kind::Unfinished`] where the program keeps beside it what it has written so far, and
+/// [`Kind::DownloadName`] where its name says so.
 pub fn check_finished(path: &Path) -> Result<(), TensorFileError> {
+    check_finished_here(path)?;
+    // What is written lies beside the file itself, not beside a link to it.
+    std::fs::canonicalize(path).map_or(Ok(()), |target| check_finished_here(&target))
+}
+
+fn check_finished_here(path: &Path) -> Result<(), TensorFileError> {
     let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return Ok(()) };
+    if let Some(ending) = DOWNLOAD_ENDINGS.into_iter().find(|ending| name.ends_with(ending)) {
+        return Err(Kind::DownloadName { ending }.at(path));
+    }
     let own = name.strip_suffix(PARTIAL).map(|start| format!("{start}{JOURNAL}"));
     let mut controls = own.into_iter().chain([format!("{name}{DOWNLOAD_CONTROL}")]);
     match controls.find(|control| path.with_file_name(control).exists()) {

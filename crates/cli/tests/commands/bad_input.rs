@@ -64,6 +64,38 @@ fn files_in_the_middle_of_being_written() {
     folder.write(".n.safetensors.partial", &plain_model());
     folder.write(".n.safetensors.journal", b"{}");
     refused(".n.safetensors.partial", "`.n.safetensors.journal`");
+    // Statistics, too, before anything else is looked at.
+    let words = ["m.safetensors", "is not finished", "`m.safetensors.aria2`"];
+    folder.refused(&["convert", "whole.safetensors", "--stats", "m.safetensors"], 1, &words);
+    folder.refused(&["stats", "show", "m.safetensors"], 1, &words);
+}
+
+/// The control file lies beside the file itself.
+#[cfg(unix)]
+#[test]
+fn links_to_files_in_the_middle_of_being_written() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    folder.write("models/m.safetensors", &plain_model());
+    folder.write("models/m.safetensors.aria2", b"control");
+    let link = folder.path("link.safetensors");
+    std::os::unix::fs::symlink("models/m.safetensors", link).unwrap();
+    let words = ["models/m.safetensors", "is not finished", "`m.safetensors.aria2`"];
+    folder.refused(&["convert", "link.safetensors"], 1, &words);
+    folder.refused(&["inspect", "link.safetensors"], 1, &words);
+}
+
+#[test]
+fn files_that_are_called_as_downloads_that_have_not_ended() {
+    let folder = Folder::with("m.safetensors", &plain_model());
+    for ending in [".crdownload", ".part", ".incomplete", ".download", ".opdownload"] {
+        let name = format!("m.safetensors{ending}");
+        folder.write(&name, &plain_model());
+        let named = format!("`{ending}`");
+        let words = [&name, "has not ended", &named, "where the file is whole, rename it"];
+        folder.refused(&["convert", &name], 1, &words);
+        folder.refused(&["convert", "m.safetensors", "--merge-lora", &name], 1, &words);
+        folder.refused(&["convert", "m.safetensors", "--stats", &name], 1, &words);
+    }
 }
 
 #[test]

@@ -204,8 +204,7 @@ fn codes_of_the_scheme_that_is_asked_for_stay() {
     let folder = Folder::with("m.safetensors", &safetensors(&[weight]));
     for method in ["nearest", "principal"] {
         let text = folder.done(&["convert", "m.safetensors", "--method", method, "--force"]);
-        let note =
-            "note: 1 weight is in codes of fp8 already and keeps its codes: no number changes";
+        let note = "note: 1 weight is in codes of fp8 already and keeps its codes: none of its numbers changes";
         assert!(text.contains(note), "{text}");
         let file = folder.file("m-fp8.safetensors");
         assert_eq!(file.get("a.weight").bytes, codes);

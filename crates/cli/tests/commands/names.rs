@@ -292,6 +292,31 @@ fn what_training_code_puts_before_names_is_taken_off() {
     }
 }
 
+/// Trainers wrap single blocks, to share them out or to compute them again.
+#[test]
+fn what_training_code_puts_inside_names_is_taken_off() {
+    let [_, ours] = flux();
+    let folder = Folder::with("ours.safetensors", &safetensors(&ours));
+    for wrapper in ["_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod."] {
+        let wrapped =
+            |name: &str| name.replace("double_blocks.0.", &format!("double_blocks.0.{wrapper}"));
+        let theirs: Vec<Tensor> = ours
+            .iter()
+            .map(|tensor| Tensor { name: wrapped(&tensor.name), ..tensor.clone() })
+            .collect();
+        folder.write("theirs.safetensors", &safetensors(&theirs));
+        assert_same(&folder, &[]);
+        let plan = folder.done(&["plan", "theirs.safetensors"]);
+        let note = format!("note: `{wrapper}`, which training code puts inside names");
+        assert!(plan.contains(&note), "{plan}");
+        folder.done(&["verify", "theirs.safetensors", "ours.safetensors-out.safetensors"]);
+        assert!(folder.done(&["inspect", "theirs.safetensors"]).contains("FLUX.1"));
+        let keep = converted(&folder, "theirs.safetensors", &["--names", "keep"]);
+        let name = format!("double_blocks.0.{wrapper}img_attn.qkv.weight");
+        assert!(keep.windows(name.len()).any(|it| it == name.as_bytes()));
+    }
+}
+
 /// Statistics of layers, the same for all that have as many columns unless `scale` says otherwise.
 fn write_statistics(
     folder: &Folder,

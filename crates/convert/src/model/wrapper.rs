@@ -1,16 +1,17 @@
-//! Prefixes that training code puts before all names of a model.
+//! What training code puts before all names of a model, and around its blocks.
 
 use crate::model::shapes::Shapes;
 
 /// Names of wrappers that no loader strips: of compiled models, of data-parallel training, of
 /// averaged weights, of distillation, and of the dictionaries that checkpoints put them in.
-const TRAINING_WRAPPERS: [&str; 25] = [
+const TRAINING_WRAPPERS: [&str; 26] = [
     "_orig_mod",
     "module",
     "ema",
     "ema_model",
     "_forward_module",
     "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
     "state_dict",
     "model_state_dict",
     "params",
@@ -35,6 +36,11 @@ const TRAINING_WRAPPERS: [&str; 25] = [
 /// Names that are wrappers as well as beginnings that loaders know.
 const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_model"];
 
+/// Names that PyTorch gives a block of a model inside what it wraps around it: compiled, shared out, computed
+/// again in the backward pass. No model calls a layer so.
+const BLOCK_WRAPPERS: [&str; 3] =
+    ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+
 /// Wrappers inside wrappers that are tried.
 // Each level copies the table of names: the bound keeps made-up names full of dots from costing more.
 const DEEPEST: usize = 6;
@@ -53,6 +59,22 @@ pub(super) fn without_wrappers(layer: &str) -> Option<&str> {
         inner = rest;
     }
     is_of_training.then_some(inner)
+}
+
+/// Returns a name without the wrappers of blocks inside it, and these; `None` where there are none. Wrappers at
+/// the front stay: they are of the whole model.
+pub(crate) fn without_inner_wrappers(name: &str) -> Option<(String, Vec<&'static str>)> {
+    let is_wrapper =
+        |segment: &&str| TRAINING_WRAPPERS.contains(segment) || COMMON_WRAPPERS.contains(segment);
+    let front = name.split('.').take_while(is_wrapper).count();
+    let mut found = vec![];
+    let kept = name.split('.').enumerate().filter(|(at, segment)| {
+        let wrapper = BLOCK_WRAPPERS.iter().find(|wrapper| *at >= front && *wrapper == segment);
+        found.extend(wrapper);
+        wrapper.is_none()
+    });
+    let kept: Vec<&str> = kept.map(|(_, segment)| segment).collect();
+    (!found.is_empty()).then(|| (kept.join("."), found))
 }
 
 /// Returns the model behind one wrapper, two, three and so on, each with the prefix taken off.
@@ -101,4 +123,20 @@ fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     // Among equal counts the first in the lists: loaders' own names before those of training code.
     let (wrapper, most) = counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     (most > 0 && most * 3 >= shapes.names().count()).then_some(wrapper)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrappers_inside_names_are_taken_off_and_those_in_front_are_not() {
+        let bare = |name: &str| without_inner_wrappers(name).map(|(bare, _)| bare);
+        let [fsdp, checkpoint] = ["_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+        assert_eq!(bare(&format!("blocks.0.{fsdp}.q.weight")).unwrap(), "blocks.0.q.weight");
+        let both = format!("module._orig_mod.blocks.0.{fsdp}.{checkpoint}.q.weight");
+        assert_eq!(bare(&both).unwrap(), "module._orig_mod.blocks.0.q.weight");
+        assert_eq!(bare("module._orig_mod.blocks.0.q.weight"), None);
+        assert_eq!(bare("blocks.0.q.weight"), None);
+    }
 }

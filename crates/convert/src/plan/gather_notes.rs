@@ -31,6 +31,10 @@ pub(crate) fn gather_notes(
     let makes_folder = limits.shard_bytes.is_some();
     let remarks = source.checkpoint.remarks().iter().cloned();
     let mut notes: Vec<Note> = remarks.map(Note::Remark).collect();
+    notes.extend(source.inner_wrappers().map(|inner| Note::UnwrappedInside {
+        wrappers: inner.wrappers.iter().copied().collect(),
+        tensors: inner.tensors,
+    }));
     notes.extend(translated(source));
     notes.extend(names_stay(source, recipe));
     notes.extend(disputed_metadata(source));
@@ -258,10 +262,13 @@ fn unchanged(tensors: &[PlannedTensor]) -> Option<Note> {
         _ => None,
     };
     let is_same = |(planned, scheme): &(&PlannedTensor, Scheme)| {
-        dtype_of(*scheme) == Some(planned.header.dtype) && !planned.is_merged
+        dtype_of(*scheme) == Some(planned.header.dtype)
     };
     let dtype = stored.first()?.0.header.dtype.name();
-    stored.iter().all(is_same).then_some(Note::Unchanged { dtype, weights: stored.len() })
+    // Adapters change biases and norms as well, which have no scheme.
+    let are_merged = tensors.iter().any(|planned| planned.is_merged);
+    (!are_merged && stored.iter().all(is_same))
+        .then_some(Note::Unchanged { dtype, weights: stored.len() })
 }
 
 /// Returns notes of schemes that the layout stores as others.

@@ -80,6 +80,13 @@ pub enum Note {
         /// Number of tensors.
         tensors: usize,
     },
+    /// What training code put inside names, around blocks of the model, is taken off.
+    UnwrappedInside {
+        /// Segments of names.
+        wrappers: Vec<&'static str>,
+        /// Number of tensors.
+        tensors: usize,
+    },
     /// Names that could be translated and stay, for no program is known to read the others.
     NamesStay {
         /// Whose names they are.

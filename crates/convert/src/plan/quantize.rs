@@ -14,6 +14,7 @@ use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
 use crate::plan::reason::Reason;
 use crate::recipe::{Complaint, PlainDtype, Recipe, Setting, Text};
 use crate::source::experts::is_expert_bank;
+use crate::source::numbers::fp8_grid;
 
 /// Asks the questions about all tensors of a model, and records the effect of every setting.
 pub(crate) struct Quantization<'a> {
@@ -84,6 +85,14 @@ impl<'a> Quantization<'a> {
             (Wish::Keep, None, None) if header.is_in_blocks() => {
                 let dtype = PlainDtype::beside(self.questions.recipe.scheme());
                 (Decision::Decode { dtype }, reason)
+            }
+            // FP8 that is a number by itself, such as a bias: what adapters make of it would lose most of
+            // its bits in the same dtype.
+            (Wish::Keep, None, None)
+                if fp8_grid(header.dtype).is_some()
+                    && self.questions.source.adapters().change(&header.name) =>
+            {
+                (Decision::Decode { dtype: PlainDtype::Bf16 }, reason)
             }
             (Wish::Remove | Wish::Correct | Wish::Keep, ..) => verdict.clone().of_plain_tensor(),
         }

@@ -301,9 +301,10 @@ impl<'a> Output<'a> {
         let bytes = match planned.is_merged {
             true => {
                 let source = &self.input.source;
-                let values = match planned.header.is_in_blocks() {
-                    true => source.merged_numbers(&planned.header)?,
-                    false => source.load_into(&planned.header, buffers.take())?.view().to_f32(),
+                let values = match source.is_in_codes(&planned.header) {
+                    true => source.load_into(&planned.header, buffers.take())?.view().to_f32(),
+                    // Blocks of GGUF, and FP8 that is a number by itself.
+                    false => source.merged_numbers(&planned.header)?,
                 };
                 let bytes = dtype.stored(&values, memory);
                 lost.add(&values, &bytes);

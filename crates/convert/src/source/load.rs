@@ -252,10 +252,12 @@ impl Source {
 
     /// Reads the numbers of a tensor of any shape, with the adapters' changes added.
     ///
-    /// - `header`: of plain numbers
+    /// - `header`: of plain numbers, FP8 without a scale among them
     pub(crate) fn merged_numbers(&self, header: &TensorHeader) -> Result<Vec<f32>, ConvertError> {
-        let dtype = float_dtype(header.dtype).expect("the plan merges floating-point weights only");
-        let mut values = widened(dtype, &self.checkpoint.read(header)?);
+        let mut values = match float_dtype(header.dtype) {
+            Some(dtype) => widened(dtype, &self.checkpoint.read(header)?),
+            None => self.fp8_numbers(header)?.to_f32(),
+        };
         self.adapters().merge(&header.name, &mut values)?;
         Ok(values)
     }

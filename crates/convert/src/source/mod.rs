@@ -7,6 +7,7 @@ pub(crate) mod find_tensor;
 pub(crate) mod finished;
 pub(crate) mod hash;
 pub(crate) mod incomplete;
+pub(crate) mod inner_wrappers;
 pub(crate) mod layer_inputs;
 pub(crate) mod load;
 mod missing_blocks;

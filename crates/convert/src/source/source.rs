@@ -12,6 +12,7 @@ use crate::recipe::{Names, Purpose, Recipe};
 use crate::source::adapter::Adapters;
 use crate::source::finished::check_all_finished;
 use crate::source::incomplete::Incomplete;
+use crate::source::inner_wrappers::{InnerWrappers, take_off};
 use crate::source::subject::{Subject, shapes};
 use crate::source::translated::{
     OtherName, Translated, is_translatable, names_elsewhere, own_names, translate, why_no_table,
@@ -27,6 +28,8 @@ pub struct Source {
     pub stored: StoredLayers,
     /// The file, as it was recognised.
     subject: Subject,
+    /// What was taken off inside its names.
+    inner_wrappers: Option<InnerWrappers>,
     /// Its names before they were translated.
     translated: Option<Translated>,
     /// Why they stay another dialect's, where nobody asked for that.
@@ -56,7 +59,7 @@ pub(crate) struct Repaired {
 }
 
 impl Source {
-    /// Opens a file or a folder of shards under the names that it has, and reads headers and markers
+    /// Opens a file or a folder of shards under the names that it has, without what training code puts inside them, and reads headers and markers
     /// only.
     ///
     /// # Errors
@@ -102,11 +105,10 @@ impl Source {
         insisted: Option<FileKind>,
         names: Option<Names>,
     ) -> Result<Self, ConvertError> {
-        let checkpoint = Checkpoint::open(path)?;
-        check_all_finished(&checkpoint)?;
-        let checkpoint = model(checkpoint)?;
+        let mut checkpoint = opened(path)?;
+        let inner_wrappers = take_off(&mut checkpoint);
         let stored = StoredLayers::find(&checkpoint)?;
-        let source = Self::of(checkpoint, stored, insisted);
+        let source = Self { inner_wrappers, ..Self::of(checkpoint, stored, insisted) };
         if names == Some(Names::Keep) {
             return Ok(source);
         }
@@ -132,6 +134,13 @@ impl Source {
         }
     }
 
+    /// Opens a file under exactly the names that it has.
+    fn open_as_it_is(path: &Path, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
+        let checkpoint = opened(path)?;
+        let stored = StoredLayers::find(&checkpoint)?;
+        Ok(Self::of(checkpoint, stored, insisted))
+    }
+
     /// Returns the same file under its model's own names. One with broken codes is returned as it is:
     /// the commands that need the codes refuse it, and name what the file itself names.
     fn translate(self, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
@@ -139,13 +148,14 @@ impl Source {
         if !self.stored.defects.is_empty() {
             return Ok(self);
         }
-        let Self { checkpoint, stored, subject, .. } = self;
+        let Self { checkpoint, stored, subject, inner_wrappers, .. } = self;
         let (checkpoint, translated) = translate(checkpoint, &stored, &subject.detected)?;
         let stored = match translated {
             Some(_) => StoredLayers::find(&checkpoint)?,
             None => stored,
         };
-        Ok(Self { translated, ..Self::of(checkpoint, stored, insisted) })
+        let source = Self::of(checkpoint, stored, insisted);
+        Ok(Self { translated, inner_wrappers, ..source })
     }
 
     fn of(mut checkpoint: Checkpoint, stored: StoredLayers, insisted: Option<FileKind>) -> Self {
@@ -156,8 +166,16 @@ impl Source {
         let subject = Subject::recognise(&checkpoint, &stored, insisted);
         let adapters = Adapters::default();
         let why = why_no_table(&subject.detected, &checkpoint).map(NamesStay::Untranslated);
-        let (translated, repaired) = (None, None);
-        Self { checkpoint, stored, subject, translated, names_stay: why, adapters, repaired }
+        Self {
+            checkpoint,
+            stored,
+            subject,
+            inner_wrappers: None,
+            translated: None,
+            names_stay: why,
+            adapters,
+            repaired: None,
+        }
     }
 
     /// Opens a file as a recipe asks: taken for the kind it names, with its adapters added to the
@@ -203,6 +221,7 @@ impl Source {
         let source = match (recipe.names(), for_all) {
             // Nobody asked for new names: those that cannot be translated stay.
             (None, Some(Names::Translate)) => Self::open_for_all(path, recipe.insisted_kind())?,
+            (Some(Names::Keep), _) => Self::open_as_it_is(path, recipe.insisted_kind())?,
             (names, _) => Self::open_as(path, recipe.insisted_kind(), names)?,
         };
         if let (Some(Names::Translate), Some(NamesStay::Untranslated(reason))) =
@@ -234,6 +253,11 @@ impl Source {
     /// Returns why names stay another dialect's, where nobody asked for that.
     pub(crate) fn names_stay(&self) -> Option<&NamesStay> {
         self.names_stay.as_ref()
+    }
+
+    /// Returns what was taken off inside the names.
+    pub(crate) fn inner_wrappers(&self) -> Option<&InnerWrappers> {
+        self.inner_wrappers.as_ref()
     }
 
     /// Returns what the names were before they were translated.
@@ -369,6 +393,13 @@ impl Source {
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
+}
+
+/// Opens a file that is whole and holds a model.
+fn opened(path: &Path) -> Result<Checkpoint, ConvertError> {
+    let checkpoint = Checkpoint::open(path)?;
+    check_all_finished(&checkpoint)?;
+    model(checkpoint)
 }
 
 /// Refuses statistics, which have the same container as weights.

@@ -432,15 +432,24 @@ fn factors_are_taken_from_where_trainers_write_them() {
         r#"{"r": 8, "rank_pattern": {"attn.q": 4}, "alpha_pattern": {"q": 2}, "lora_alpha": 1}"#;
     let header =
         [("lora_adapter_metadata", r#"{"transformer.r": 4, "transformer.lora_alpha": 2}"#)];
+    // As `save_lora_adapter()` of diffusers writes it, which knows of no pipeline.
+    let bare = ["blocks.0.attn.q.lora_B.weight", "blocks.0.attn.q.lora_A.weight"];
+    let alone = [("lora_adapter_metadata", plain)];
+    let alone_stabilised = [("lora_adapter_metadata", stabilised)];
+    let alone_patterns = [("lora_adapter_metadata", patterns)];
     let trained = [("ss_network_dim", "4"), ("ss_network_alpha", "1.0")];
     /// Keys, the folder's configuration, the header's entries, and the factor that follows.
     type Case<'a> = ([&'a str; 2], Option<&'a str>, &'a [(&'a str, &'a str)], f64);
-    let cases: [Case<'_>; 8] = [
+    let cases: [Case<'_>; 12] = [
         (peft, Some(plain), &[], 8.0),
         (peft, Some(stabilised), &[], 16.0),
         (peft, Some(patterns), &[], 0.5),
         (peft, None, &[], 1.0),
         (diffusers, None, &header, 0.5),
+        (bare, None, &alone, 8.0),
+        (bare, None, &alone_stabilised, 16.0),
+        (bare, None, &alone_patterns, 0.5),
+        (peft, None, &alone, 8.0),
         (diffusers, None, &trained, 1.0),
         (kohya, None, &trained, 0.25),
         (kohya, Some(plain), &[], 1.0),
@@ -472,6 +481,90 @@ fn factors_are_taken_from_where_trainers_write_them() {
     );
     let error = run(folder.path(), "merge_lora = ['FOLDER/l.safetensors']").unwrap_err();
     assert!(error.to_string().contains("has rank 16, its tensors have 4"), "{error}");
+}
+
+/// A factor of 1 would be a guess against what the file says.
+#[test]
+fn a_configuration_in_the_header_that_is_not_understood_is_refused() {
+    let [up, down] = [gaussian(12, 4, 5), gaussian(4, 20, 6)];
+    let tensors = [
+        Tensor::f32("blocks.0.attn.q.lora_B.weight", &up),
+        Tensor::f32("blocks.0.attn.q.lora_A.weight", &down),
+    ];
+    for (entry, keys) in [
+        (r#"{"rank": 4, "strength": 2}"#, "its keys: `rank`, `strength`"),
+        (r#"{"text_encoder.r": 4, "text_encoder.lora_alpha": 8}"#, "`text_encoder.lora_alpha`"),
+        ("{}", "its keys: none"),
+    ] {
+        let folder = model();
+        let bytes = safetensors_with_metadata(&tensors, &[("lora_adapter_metadata", entry)]);
+        std::fs::write(folder.path().join("l.safetensors"), bytes).unwrap();
+        let error = run(folder.path(), "merge_lora = ['FOLDER/l.safetensors']").unwrap_err();
+        let error = error.to_string();
+        for words in ["l.safetensors", "`lora_adapter_metadata`", "the alpha of `blocks.0", keys] {
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
+
+/// Biases and norms of models that were cast to FP8 as a whole are numbers by themselves.
+#[test]
+fn fp8_biases_and_norms_are_changed_and_stored_as_numbers() {
+    let weight = Tensor::f32("blocks.0.attn.q.weight", &gaussian(12, 20, 1));
+    // 0x38 is 1 in E4M3.
+    let ones = |name: &str, count: usize| Tensor::new(name, "F8_E4M3", &[count], vec![0x38; count]);
+    let folder = tempfile::tempdir().unwrap();
+    let tensors =
+        [weight, ones("blocks.0.attn.q.bias", 12), ones("norm.scale", 4), ones("other.bias", 4)];
+    write(folder.path(), "m.safetensors", &tensors);
+    let [up, down] = [gaussian(12, 4, 5), gaussian(4, 20, 6)];
+    let change = |name: &str, count: usize| {
+        Tensor::new(name, "F32", &[count], f32_bytes(&vec![0.3125; count]))
+    };
+    let bias = change("blocks.0.attn.q.diff_b", 12);
+    let norm = change("norm.diff", 4);
+    let pair = [
+        Tensor::f32("blocks.0.attn.q.lora_B.weight", &up),
+        Tensor::f32("blocks.0.attn.q.lora_A.weight", &down),
+    ];
+    for lora in [vec![bias.clone()], [&pair[..], &[bias, norm]].concat()] {
+        write(folder.path(), "l.safetensors", &lora);
+        let report =
+            run(folder.path(), "scheme = 'fp8'\nmerge_lora = ['FOLDER/l.safetensors']").unwrap();
+        let output = Source::open(&folder.path().join("o.safetensors")).unwrap();
+        let read = |name: &str| {
+            let header = output.checkpoint.get(name).unwrap();
+            (header.dtype.name(), output.checkpoint.read(header).unwrap())
+        };
+        // 1.3125 in BF16.
+        let sum = |count: usize| ("BF16", [0xa8, 0x3f].repeat(count));
+        assert_eq!(read("blocks.0.attn.q.bias"), sum(12));
+        let is_of_norm = lora.len() > 1;
+        let ones = ("F8_E4M3", vec![0x38; 4]);
+        assert_eq!(read("norm.scale"), if is_of_norm { sum(4) } else { ones.clone() });
+        assert_eq!(read("other.bias"), ones);
+        let changed = report.tensors.iter().find(|it| it.name == "blocks.0.attn.q.bias").unwrap();
+        assert!(changed.reason.ends_with("adapters are merged"), "{}", changed.reason);
+    }
+}
+
+/// Weights that keep their numbers say nothing of the biases beside them.
+#[test]
+fn a_changed_bias_is_not_said_to_be_unchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let bf16 = |name: &str, shape: &[usize]| {
+        Tensor::new(name, "BF16", shape, vec![0x3f; 2 * shape.iter().product::<usize>()])
+    };
+    let tensors = [bf16("q.weight", &[12, 20]), bf16("q.bias", &[12])];
+    write(folder.path(), "m.safetensors", &tensors);
+    let is_said = |recipe: &str| {
+        let report = run(folder.path(), recipe).unwrap();
+        report.notes.iter().any(|note| note.to_string().contains("no number changes"))
+    };
+    assert!(is_said("scheme = 'bf16'"));
+    let change = Tensor::new("q.diff_b", "F32", &[12], f32_bytes(&[1.0; 12]));
+    write(folder.path(), "l.safetensors", &[change]);
+    assert!(!is_said("scheme = 'bf16'\nmerge_lora = ['FOLDER/l.safetensors']"));
 }
 
 /// Those of video models change norms and biases; a change of another shape has no place.

@@ -52,6 +52,7 @@ fn lookalikes(kind: &Kind) -> Option<&'static str> {
         Kind::Unfinished { .. } => {
             "let the program that writes it end; what it has not written would count as zeros"
         }
+        Kind::DownloadName { .. } => "let the download end; where the file is whole, rename it",
         Kind::NotSafetensors { looks_like: TEXT } => {
             "name the weight file; where this is called so, its download was refused: fetch it again"
         }
@@ -124,6 +125,13 @@ fn containers(kind: &Kind) -> Option<&'static str> {
         }
         Kind::TensorCall { .. } => {
             "load the file with the library that wrote it and save plain tensors as safetensors"
+        }
+        Kind::NotTensor { .. } => {
+            "it would be lost: load the file with PyTorch and save it again with every weight as a tensor under \
+             a name of its own (`torch.from_numpy` makes one of an array)"
+        }
+        Kind::FlatParameter => {
+            "save the model with FSDP's full state dict (`StateDictType.FULL_STATE_DICT`)"
         }
         Kind::StridesOverlap { .. } => "save it with `.contiguous()`",
         Kind::NoStateDict { .. } => {

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::GgufValue;
 use super::cursor::Cursor;
 use super::tensor_type::tensor_type;
-use super::value::{self, ARRAY, INT32, UINT16, UINT32, memory_bytes};
+use super::value::{self, ARRAY, INT32, UINT32, memory_bytes};
 use crate::container::{Complaint, Contents, whole};
 use crate::header::{Encoding, TensorHeader};
 use crate::{RANK_LIMIT, TensorFileErrorKind as Kind};
@@ -145,7 +145,7 @@ impl<'a> Entries<'a> {
                     }
                 }
                 // The other parts are other files, which are not looked for.
-                ("split.count", UINT16, Some(GgufValue::Unsigned(parts @ 2..))) => {
+                ("split.count", _, Some(GgufValue::Unsigned(parts @ 2..))) => {
                     return Err(Kind::GgufPart { parts: *parts });
                 }
                 _ => {}

@@ -53,6 +53,23 @@ pub(super) fn is_plain(module: &str, name: &str) -> bool {
     }
 }
 
+/// What a function of NumPy makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NumpyKind {
+    Scalar,
+    Array,
+}
+
+/// Returns what a function of NumPy makes; `None` for every other function.
+pub(super) fn numpy_kind(module: &str, name: &str) -> Option<NumpyKind> {
+    match name {
+        _ if module.split('.').next() != Some("numpy") => None,
+        "scalar" => Some(NumpyKind::Scalar),
+        "_reconstruct" | "_frombuffer" => Some(NumpyKind::Array),
+        _ => None,
+    }
+}
+
 /// Tells whether an object of this maker is a tensor of a kind that is not read, such as a sparse one.
 pub(crate) fn is_tensor_maker(name: &str) -> bool {
     let Some((module, name)) = name.rsplit_once('.') else { return false };

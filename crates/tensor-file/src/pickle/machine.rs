@@ -119,8 +119,11 @@ impl<'a> Machine<'a> {
             b'R' => self.call()?,
             // BUILD: attributes are no weights, whatever they are set on.
             b'b' => {
-                self.pop()?;
-                self.top()?;
+                let state = self.pop()?;
+                let top = self.top()?;
+                if let Value::Object(object) = &mut self.values[top] {
+                    object.state = Some(state);
+                }
             }
             // NEWOBJ, NEWOBJ_EX, INST, OBJ, EXT1 to EXT4.
             0x81 | 0x92 | b'i' | b'o' | 0x82..=0x84 => self.instance(operation)?,

@@ -144,7 +144,7 @@ impl Machine<'_> {
 
     fn push_object(&mut self, maker: Option<Id>) {
         let maker = maker.filter(|&maker| self.global(maker).is_some());
-        self.push(Value::Object(Box::new(Object { maker, entries: vec![] })));
+        self.push(Value::Object(Box::new(Object { maker, entries: vec![], state: None })));
     }
 }
 

@@ -7,6 +7,7 @@ mod make;
 
 use crate::{Dtype, TensorFileErrorKind as Kind};
 
+use calls::NumpyKind;
 pub(crate) use calls::is_tensor_maker;
 use machine::Machine;
 
@@ -50,6 +51,18 @@ pub(crate) struct Object {
     maker: Option<Id>,
     /// Items, of a class that behaves as a dictionary.
     entries: Vec<(Id, Id)>,
+    /// What was set on it last.
+    state: Option<Id>,
+}
+
+/// A value of NumPy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Numpy {
+    Scalar,
+    Array {
+        /// `None` where it is told in a way that is not known here.
+        shape: Option<Vec<u64>>,
+    },
 }
 
 /// Memory that tensors lie in.
@@ -186,6 +199,24 @@ impl Pickle {
         };
         let [module, name] = [module, name].map(|&id| shown(self.text(id).unwrap_or_default()));
         format!("{module}.{name}")
+    }
+
+    /// Returns which value of NumPy an object is; `None` for everything else.
+    pub(crate) fn numpy(&self, id: Id) -> Option<Numpy> {
+        let Value::Object(object) = self.get(id) else { return None };
+        let Value::Global { module, name } = self.get(object.maker?) else { return None };
+        match calls::numpy_kind(self.text(*module)?, self.text(*name)?)? {
+            NumpyKind::Scalar => Some(Numpy::Scalar),
+            NumpyKind::Array => Some(Numpy::Array { shape: self.array_shape(object) }),
+        }
+    }
+
+    /// Returns the shape of an array, the second part of what NumPy sets on it.
+    fn array_shape(&self, object: &Object) -> Option<Vec<u64>> {
+        match self.get(object.state?) {
+            Value::Tuple(parts) => self.naturals(*parts.get(1)?),
+            _ => None,
+        }
     }
 
     /// Looks up everything that a tensor refers to.

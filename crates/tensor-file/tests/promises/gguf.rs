@@ -121,9 +121,12 @@ fn what_is_not_read_is_refused_by_name_with_a_way_out() {
     assert!(matches!(kind, Kind::GgufType { found: 99, .. }), "{kind:?}");
     let (kind, _) = refused(Gguf::new().tensor("k", &[16, 4], 8, &q8_0()).bytes());
     assert!(matches!(kind, Kind::Gguf { problem: "rows that are no whole number of blocks", .. }));
-    let (kind, text) = refused(Gguf::new().key("split.count", 2, &[3, 0]).bytes());
-    assert!(matches!(kind, Kind::GgufPart { parts: 3 }), "{kind:?}");
-    assert!(text.contains("llama-gguf-split --merge"), "{text}");
+    for (kind, count) in [(2, &[3, 0][..]), (4, &[3, 0, 0, 0])] {
+        let (kind, text) = refused(Gguf::new().key("split.count", kind, count).bytes());
+        assert!(matches!(kind, Kind::GgufPart { parts: 3 }), "{kind:?}");
+        assert!(text.contains("is one of 3 parts of a model"), "{text}");
+        assert!(text.contains("llama-gguf-split --merge"), "{text}");
+    }
     let mut big_endian = Gguf::new().bytes();
     big_endian[4..8].reverse();
     let (kind, _) = refused(big_endian);

@@ -109,6 +109,37 @@ fn what_is_no_tensor_is_passed_over_and_not_run() {
     );
 }
 
+/// The output would lack them, and nobody would see it.
+#[test]
+fn weights_that_are_no_tensors_are_refused_by_name() {
+    for (file, key, found) in [
+        ("array.pt", "fc.scale", "is a NumPy array of [2, 3], not a tensor"),
+        ("array-in-model.pt", "fc.scale", "is a NumPy array of [2, 3], not a tensor"),
+        ("list.pt", "blocks", "is a list of 2 tensors, not a tensor"),
+        (
+            "list-inside.pt",
+            "blocks",
+            "is a dictionary with tensors that have no names, not a tensor",
+        ),
+    ] {
+        let error = refused!(&format!("checkpoints/{file}"), Kind::NotTensor { .. });
+        assert_eq!(error.tensor(), Some(key), "{file}");
+        assert!(error.to_string().contains(found), "{error}");
+    }
+    let error = refused!("checkpoints/flat.pt", Kind::FlatParameter);
+    assert!(error.to_string().contains("FULL_STATE_DICT"), "{error}");
+}
+
+#[test]
+fn numbers_among_the_tensors_are_told() {
+    let checkpoint = open("checkpoints/numbers.pt");
+    assert_eq!(checkpoint.tensors().len(), 2);
+    let told = checkpoint.remarks()[0].to_string();
+    let expected = "passed over numbers that are no tensors: best (a number of NumPy), \
+                    logit_scale (4.6), mean (3 numbers)";
+    assert_eq!(told, expected);
+}
+
 /// A known key alone makes no model of a dictionary that is tiny beside another one.
 #[test]
 fn the_larger_dictionary_is_the_model_where_two_keys_say_so() {

@@ -26,6 +26,9 @@ impl Note {
                 translated(*from, *renamed, *joined, *reordered, dropped).into()
             }
             Note::Unwrapped { wrapper, tensors } => unwrapped(wrapper, *tensors).into(),
+            Note::UnwrappedInside { wrappers, tensors } => {
+                unwrapped_inside(wrappers, *tensors).into()
+            }
             Note::NamesStay { dialect } => names_stay(*dialect),
             Note::NamesUntranslated { dialect, reason } => {
                 format!("names stay {}: {reason}", dialect.owner()).into()
@@ -128,6 +131,12 @@ fn unwrapped(wrapper: &str, tensors: usize) -> String {
     format!("`{wrapper}`, which training code puts before all names, is taken off {tensors}")
 }
 
+fn unwrapped_inside(wrappers: &[&str], tensors: usize) -> String {
+    let wrappers: Vec<String> = wrappers.iter().map(|wrapper| format!("`{wrapper}.`")).collect();
+    let (wrappers, tensors) = (wrappers.join(" and "), counted(tensors, "tensor"));
+    format!("{wrappers}, which training code puts inside names, is taken off {tensors}")
+}
+
 fn names_stay(dialect: Dialect) -> Text {
     let owner = dialect.owner();
     let stay = format!(
@@ -159,9 +168,13 @@ fn from_codes(weights: usize, schemes: &[String]) -> String {
 }
 
 fn kept_codes(weights: usize, schemes: &[String]) -> String {
-    let (is, keeps) = if weights == 1 { ("is", "keeps its") } else { ("are", "keep their") };
+    let (is, keeps, its) =
+        if weights == 1 { ("is", "keeps", "its") } else { ("are", "keep", "their") };
     let (weights, schemes) = (counted(weights, "weight"), schemes.join(", "));
-    format!("{weights} {is} in codes of {schemes} already and {keeps} codes: no number changes")
+    // Of these weights alone: an adapter may change others, and biases.
+    format!(
+        "{weights} {is} in codes of {schemes} already and {keeps} {its} codes: none of {its} numbers changes"
+    )
 }
 
 fn decoded_banks(tensors: usize, program: &str, bytes: [u64; 2]) -> String {

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
+use roundwise_tensor_file::printable;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Name of PEFT's configuration.
 pub(super) const CONFIG_FILE: &str = "adapter_config.json";
 
-/// Entry of diffusers' headers: the configuration of each component.
-const DIFFUSERS_KEY: &str = "lora_adapter_metadata";
+/// Entry of diffusers' headers: the configuration of a pipeline's components, or of one model.
+pub(super) const DIFFUSERS_KEY: &str = "lora_adapter_metadata";
 
 /// Where a configuration comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +93,8 @@ impl Config {
         Self::of(stored, ConfigSource::ConfigFile)
     }
 
-    /// Reads the header entry of diffusers: one configuration for each component.
+    /// Reads the header entry of diffusers: one configuration for each component of a pipeline, or, without a
+    /// name, that of the model that was saved alone.
     ///
     /// # Errors
     /// As [`Self::of_file`].
@@ -106,13 +108,9 @@ impl Config {
         let mut components = BTreeMap::<String, Map<String, Value>>::new();
         for (key, value) in entries {
             // The settings of all components lie flat in one object: `transformer.r`,
-            // `text_encoder.r`.
-            if let Some((component, setting)) = key.split_once('.') {
-                components
-                    .entry(component.to_owned())
-                    .or_default()
-                    .insert(setting.to_owned(), value);
-            }
+            // `text_encoder.r`, and plain `r` where `save_lora_adapter()` wrote them.
+            let (component, setting) = key.split_once('.').unwrap_or(("", &key));
+            components.entry(component.to_owned()).or_default().insert(setting.to_owned(), value);
         }
         let configs = components.into_iter().map(|(component, settings)| {
             let stored = serde_json::from_value(Value::Object(settings));
@@ -120,6 +118,17 @@ impl Config {
             Ok((component, Self::of(stored, ConfigSource::DiffusersMetadata).map_err(problem)?))
         });
         configs.collect()
+    }
+
+    /// Returns what the header entry of diffusers has keys of, for messages; `None` where it is not there.
+    pub(super) fn keys_of_header(metadata: &BTreeMap<String, String>) -> Option<String> {
+        const SHOWN: usize = 8;
+        let entries: Map<String, Value> =
+            serde_json::from_str(metadata.get(DIFFUSERS_KEY)?).unwrap_or_default();
+        let keys = entries.keys().take(SHOWN).map(|key| format!("`{}`", printable(key)));
+        let more = (entries.len() > SHOWN).then(|| "…".to_owned());
+        let keys: Vec<String> = keys.chain(more).collect();
+        Some(if keys.is_empty() { "none".to_owned() } else { keys.join(", ") })
     }
 
     fn of(stored: Stored, source: ConfigSource) -> Result<Self, String> {
@@ -288,5 +297,19 @@ mod tests {
         assert_eq!(configs["transformer"].alpha_of("x"), Some(8.0));
         assert_eq!(configs["text_encoder"].rank_of("x"), Some(2.0));
         assert_eq!(configs["text_encoder"].alpha_of("x"), None);
+    }
+
+    #[test]
+    fn diffusers_has_a_configuration_without_a_component_for_one_model() {
+        let text = r#"{"r": 4, "lora_alpha": 16, "use_rslora": true, "rank_pattern": {"a.q": 8},
+                       "alpha_pattern": {"a.q": 2}}"#;
+        let metadata = BTreeMap::from([(DIFFUSERS_KEY.to_owned(), text.to_owned())]);
+        let configs = Config::of_header(&metadata).unwrap();
+        assert_eq!(configs[""].alpha_of("b"), Some(16.0));
+        assert_eq!(
+            (configs[""].rank_of("a.q"), configs[""].alpha_of("a.q")),
+            (Some(8.0), Some(2.0))
+        );
+        assert!(configs[""].is_rank_stabilised);
     }
 }

@@ -7,7 +7,9 @@ use roundwise_layout::StoredLayers;
 use roundwise_tensor_file::{Remark, TensorHeader, read_text};
 
 use crate::error::ConvertError;
-use crate::source::adapter::config::{CONFIG_FILE, Config, ConfigSource, Kohya, OftSettings};
+use crate::source::adapter::config::{
+    CONFIG_FILE, Config, ConfigSource, DIFFUSERS_KEY, Kohya, OftSettings,
+};
 use crate::source::adapter::keys::{ALPHAS, AdapterKey, Role, adapter_key};
 use crate::source::adapter::module::Module;
 use crate::source::adapter::numbers::{is_numeric, number};
@@ -30,7 +32,10 @@ pub(super) struct AdapterFile {
     /// Text of the configuration beside it.
     pub(super) config_text: Option<String>,
     config: Option<Config>,
+    /// Configurations in the header by their components, that of a model which was saved alone under no name.
     components: BTreeMap<String, Config>,
+    /// Keys of that entry of the header, for messages.
+    header_keys: Option<String>,
     kohya: Option<Kohya>,
     /// Numbers beside its tensors, by their keys.
     numbers: BTreeMap<String, f32>,
@@ -71,9 +76,11 @@ impl AdapterFile {
         let config =
             config.map_err(|problem| misfit(format!("`{CONFIG_FILE}` beside it {problem}")))?;
         let components = Config::of_header(checkpoint.metadata()).map_err(misfit)?;
+        let header_keys = Config::keys_of_header(checkpoint.metadata());
         let kohya = Kohya::of(checkpoint.metadata());
         let numbers = numbers_beside(&source);
-        Ok(Self { path: path.to_owned(), source, config_text, config, components, kohya, numbers })
+        let path = path.to_owned();
+        Ok(Self { path, source, config_text, config, components, header_keys, kohya, numbers })
     }
 
     pub(super) fn misfit(&self, problem: String) -> ConvertError {
@@ -164,8 +171,10 @@ impl AdapterFile {
         if let Some(config) = &self.config {
             return Some((config, bare(module)));
         }
-        let (component, rest) = module.split_once('.')?;
-        self.components.get(component).map(|config| (config, bare(rest)))
+        let of_component = module.split_once('.').and_then(|(component, rest)| {
+            self.components.get(component).map(|config| (config, bare(rest)))
+        });
+        of_component.or_else(|| Some((self.components.get("")?, bare(module))))
     }
 
     /// Returns the factor of a module.
@@ -204,8 +213,23 @@ impl AdapterFile {
                 divisor: rank as f32,
                 source: ScaleSource::KohyaMetadata,
             },
-            _ => Scale { alpha: rank as f32, divisor: rank as f32, source: ScaleSource::Assumed },
+            _ => self.assumed(&module.name, rank)?,
         })
+    }
+
+    /// Returns the factor 1 for a module that nothing tells the alpha of.
+    ///
+    /// # Errors
+    /// When the header has a configuration, which would have told it.
+    fn assumed(&self, module: &str, rank: u64) -> Result<Scale, ConvertError> {
+        let alpha = rank as f32;
+        match &self.header_keys {
+            None => Ok(Scale { alpha, divisor: alpha, source: ScaleSource::Assumed }),
+            Some(keys) => Err(self.misfit(format!(
+                "header entry `{DIFFUSERS_KEY}` does not say the alpha of `{module}`; its keys: {keys}\n  \
+                 save the adapter with its own `alpha` tensors, or without this entry where alpha is the rank"
+            ))),
+        }
     }
 
     /// Returns the factor of a module that numbers beside the tensors tell: its own alpha, or that of the
@@ -229,7 +253,9 @@ impl AdapterFile {
     fn configured(&self, config: &Config, name: &str, rank: Option<u64>) -> Result<Scale, String> {
         let (source, place) = match config.source {
             ConfigSource::ConfigFile => (ScaleSource::ConfigFile, CONFIG_FILE),
-            ConfigSource::DiffusersMetadata => (ScaleSource::DiffusersMetadata, "the header"),
+            ConfigSource::DiffusersMetadata => {
+                (ScaleSource::DiffusersMetadata, "`lora_adapter_metadata` in its header")
+            }
         };
         let told = config.rank_of(name);
         if let (Some(told), Some(rank)) = (told, rank)
@@ -245,7 +271,11 @@ impl AdapterFile {
             return Err(format!("{place} does not say the rank of `{name}` (`r`)"));
         };
         let Some(alpha) = config.alpha_of(name) else {
-            return Err(format!("{place} does not say the alpha of `{name}` (`lora_alpha`)"));
+            let keys = match (config.source, &self.header_keys) {
+                (ConfigSource::DiffusersMetadata, Some(keys)) => format!("; its keys: {keys}"),
+                _ => String::new(),
+            };
+            return Err(format!("{place} does not say the alpha of `{name}` (`lora_alpha`){keys}"));
         };
         // Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023.
         let divisor = if config.is_rank_stabilised { rank.sqrt() } else { rank };

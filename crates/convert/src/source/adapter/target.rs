@@ -10,7 +10,7 @@ use roundwise_tensor_file::{Checkpoint, TensorHeader};
 use crate::source::adapter::dialect::{Rows, UnetBlocks, other_names, whole_names};
 use crate::source::adapter::model_part::{ModelPart, bare_names};
 use crate::source::adapter::spelling::{joined, spellings};
-use crate::source::numbers::{element_count, float_dtype};
+use crate::source::numbers::{element_count, float_dtype, fp8_grid};
 
 /// The tensors of a model by the names that adapters call them.
 pub(crate) struct Targets {
@@ -83,6 +83,14 @@ impl Site {
     }
 }
 
+/// Returns whether a tensor holds FP8 that is a number by itself, such as a bias: no codes with a scale, and no
+/// scale of others.
+fn is_fp8_number(stored: &StoredLayers, header: &TensorHeader) -> bool {
+    fp8_grid(header.dtype).is_some()
+        && !stored.side_tensors.contains_key(&header.name)
+        && !stored.strays.contains(&header.name)
+}
+
 impl Targets {
     pub(crate) fn of(checkpoint: &Checkpoint, stored: &StoredLayers) -> Self {
         let mut tensors = BTreeMap::new();
@@ -98,11 +106,15 @@ impl Targets {
                 (Some(layer), _) => layer.shape.map(|size| size as u64).to_vec(),
                 (None, Some(layer)) if layer.name == header.name => layer.shape.clone(),
                 (None, _) if float_dtype(header.dtype).is_some() => header.shape.clone(),
+                (None, None) if is_fp8_number(stored, header) => header.shape.clone(),
                 (None, _) => continue,
             };
             let bias =
                 || header.name.strip_suffix("bias").map(|it| it.trim_end_matches(['.', '_']));
             let in_proj = || header.name.strip_suffix("_weight");
+            // FLUX calls the weight of a norm so.
+            let norm = header.name.strip_suffix(".scale").filter(|_| shape.len() == 1);
+            layers.extend(norm);
             layers.insert(layer.or_else(bias).or_else(in_proj).unwrap_or(&header.name));
             tensors.insert(header.name.clone(), (header.clone(), shape));
         }
