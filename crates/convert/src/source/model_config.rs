@@ -7,9 +7,10 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, read_text};
 use serde_json::Value;
 
-use crate::model::Preset;
+use crate::model::{Preset, Shapes};
 use crate::recipe::{Program, RecipeFile};
 use crate::source::experts::is_of_single_expert;
+use crate::source::text_part::TextPart;
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
@@ -41,6 +42,8 @@ pub(crate) struct ServedModel {
     pub(crate) codes: Option<Layout>,
     /// A weight of a layer under a name that the family does not have.
     pub(crate) unread_name: Option<String>,
+    /// Why programs may leave out some other tensor, or stop at it.
+    pub(crate) unread_tensor: Option<String>,
     /// What it calls the codes of the weights, where the file has none and such codes are not read.
     pub(crate) unread_method: Option<String>,
     /// All that it says.
@@ -71,15 +74,19 @@ const READ_METHODS: [&str; 16] = [
 impl ServedModel {
     /// Recognises a language model by the configuration beside its weights.
     ///
+    /// - `shapes`: all tensors of the file
     /// - `has_codes`: whether any of the weights are in codes
-    pub(crate) fn beside(file: &Checkpoint, has_codes: bool) -> Option<Self> {
+    pub(crate) fn beside(file: &Checkpoint, shapes: &Shapes<'_>, has_codes: bool) -> Option<Self> {
         let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
         let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
         let unread_name = known.and_then(|preset| unread_name(file, preset, &model_type));
+        let text = known.and_then(|it| TextPart::find(it, &model_type, &config, shapes).ok()?);
+        let unread_tensor = text.and_then(|text| text.unread_tensor(has_codes));
         Some(Self {
             model_type,
             unread_name,
+            unread_tensor,
             preset: known.unwrap_or_else(Preset::served),
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),

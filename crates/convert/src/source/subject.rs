@@ -74,7 +74,7 @@ impl Subject {
         let looks_like = insisted.map(|_| described(&found));
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
         let codes = stored_codes(stored);
-        let served = ServedModel::beside(file, !codes.is_empty());
+        let served = ServedModel::beside(file, &shapes, !codes.is_empty());
         // Scales of a bank in codes may look like a bank of plain numbers.
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
         let expert_banks = ExpertBanks::among(plain, file, &detected, served.as_ref());

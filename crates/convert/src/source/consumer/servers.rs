@@ -32,6 +32,9 @@ pub(super) fn takes_codes(served: Option<&ServedModel>, layout: Layout) -> Takes
         Some(ServedModel { unread_name: Some(name), model_type, .. }) => TakesCodes::NotKnown {
             reason: format!("`{name}` is no name of a `{model_type}` in transformers"),
         },
+        Some(ServedModel { unread_tensor: Some(reason), .. }) => {
+            TakesCodes::NotKnown { reason: reason.clone() }
+        }
         Some(ServedModel { is_known: true, .. }) => TakesCodes::Yes,
         Some(ServedModel { model_type, .. }) => TakesCodes::NotKnown {
             reason: format!(
