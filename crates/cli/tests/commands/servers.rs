@@ -812,6 +812,69 @@ fn an_adapter_for_comfyui_is_refused_beside_a_folder_for_servers() {
     assert!(!folder.path("out").exists());
 }
 
+/// vLLM rounds the cache of keys and values by scales of the file where the entry is there.
+#[test]
+fn scales_of_the_cache_go_along_with_their_entry_or_not_at_all() {
+    let folder = model();
+    folder.done(&["convert", "in", "--for", "vllm", "--scheme", "fp8", "-o", "cached"]);
+    let mut tensors: Vec<Tensor> =
+        folder.file("cached/model.safetensors").tensors.values().cloned().collect();
+    tensors.extend(["k_scale", "v_scale"].map(|it| vector(&format!("{ATTENTION}.{it}"), 1)));
+    folder.write("cached/model.safetensors", &safetensors(&tensors));
+    let mut config: Value = serde_json::from_slice(&folder.read("cached/config.json")).unwrap();
+    let cache = json!({"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": false});
+    config["quantization_config"]["kv_cache_scheme"] = cache.clone();
+    folder.write("cached/config.json", config.to_string().as_bytes());
+    let scales = |file: &str| {
+        folder.file(file).names().iter().filter(|name| name.ends_with("k_scale")).count()
+    };
+    for (command, output) in [
+        (&["convert", "cached", "--for", "vllm", "--scheme", "fp8"][..], "same"),
+        (&["convert", "cached", "--for", "vllm", "--scheme", "fp8-row"], "row"),
+        (&["migrate", "cached", "--to", "compressed-tensors"], "moved"),
+    ] {
+        let text = folder.done(&[command, &["-o", output]].concat());
+        assert!(!text.contains("of the cache"), "{output}: {text}");
+        assert_eq!(quantization(&folder, output)["kv_cache_scheme"], cache, "{output}");
+        assert_eq!(scales(&format!("{output}/model.safetensors")), 1, "{output}");
+    }
+    for (command, output, file) in [
+        (
+            &["convert", "cached", "--layout", "modelopt", "--scheme", "fp8-row", "-o", "other"][..],
+            "other",
+            "other/model.safetensors",
+        ),
+        (&["dequantize", "cached", "-o", "plain.safetensors"], "plain", "plain.safetensors"),
+    ] {
+        let text = folder.done(command);
+        let note = "2 scales of the cache of keys and values are left out";
+        assert!(text.contains(note), "{output}: {text}");
+        assert_eq!(scales(file), 0, "{output}");
+    }
+    // Without the entry no program looks for them.
+    config["quantization_config"]["kv_cache_scheme"] = Value::Null;
+    folder.write("cached/config.json", config.to_string().as_bytes());
+    let to_row = ["convert", "cached", "--for", "vllm", "--scheme", "fp8-row", "-o", "untold"];
+    assert!(folder.done(&to_row).contains("of the cache of keys and values are left out"));
+    assert_eq!(scales("untold/model.safetensors"), 0);
+}
+
+/// The folder was named: what is missing is a class that writes.
+#[test]
+fn a_model_that_writes_no_text_is_refused_for_servers_with_its_class() {
+    for class in ["LlamaModel", "LlamaForSequenceClassification"] {
+        let mut config = config("llama");
+        config["architectures"] = json!([class]);
+        let folder = model_of(&config);
+        let told = format!("names `{class}`, which writes none");
+        folder.refused(
+            &["convert", "in", "--for", "vllm"],
+            1,
+            &[&told, "name ComfyUI as the program"],
+        );
+    }
+}
+
 /// What servers read beside the weights goes along with a folder alone.
 #[test]
 fn a_weight_file_by_itself_is_refused_for_servers_with_its_folder() {

@@ -14,7 +14,7 @@ mod model_sizes;
 pub(crate) mod numbers;
 pub(crate) mod source;
 pub(crate) mod subject;
-mod text_part;
+pub(crate) mod text_part;
 pub(crate) mod translated;
 mod transposed;
 

@@ -18,8 +18,11 @@ pub(crate) const MODEL_CONFIG: &str = "config.json";
 /// Its entry that says what codes the weights are in.
 pub(crate) const QUANTIZATION_CONFIG: &str = "quantization_config";
 
-/// Name of the layer that scores tokens.
-pub(crate) const OUTPUT_HEAD: &str = "lm_head";
+/// Entries of a configuration that describe codes; the second is that of older compressed-tensors.
+pub(crate) const CODE_ENTRIES: [&str; 2] = [QUANTIZATION_CONFIG, "compression_config"];
+
+/// What compressed-tensors calls the entry of the cache of keys and values.
+pub(crate) const CACHE_SCHEME: &str = "kv_cache_scheme";
 
 /// A pipeline of diffusers has one in the folder above its models.
 const PIPELINE: &str = "model_index.json";
@@ -142,6 +145,22 @@ fn served_type(config: &Value) -> Option<String> {
     let is_encoder = config.get("is_encoder_decoder").and_then(Value::as_bool) == Some(true);
     let is_served = !is_encoder && classes.is_some_and(|classes| classes.iter().any(writes));
     is_served.then_some(model_type)
+}
+
+/// Returns what the configuration of compressed-tensors says of the cache of keys and values.
+pub(crate) fn cache_scheme(config: &Value) -> Option<&Value> {
+    let told = CODE_ENTRIES.iter().find_map(|entry| config.get(entry)?.get(CACHE_SCHEME));
+    told.filter(|told| told.is_object())
+}
+
+/// Returns the class in which the configuration beside a file names a model that writes no text.
+pub(crate) fn silent_class(file: &Checkpoint) -> Option<String> {
+    let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
+    let classes = config.get("architectures")?.as_array()?.iter();
+    let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
+    let writes = |class: &&str| WRITERS.iter().any(|ending| class.ends_with(ending));
+    let class = (!classes.iter().any(writes)).then(|| classes.first())??;
+    Some((*class).to_owned())
 }
 
 /// Returns what a configuration calls the codes of the weights, in small letters.

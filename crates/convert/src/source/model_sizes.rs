@@ -5,19 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::model::Shapes;
-use crate::source::text_part::TextPart;
-
-/// Where the configuration of a model with several parts describes the one that writes text.
-pub(crate) const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
-
-/// End of the name of the table of words: a matrix of words × hidden size.
-pub(crate) const EMBEDDING: &str = "embed_tokens.weight";
+use crate::source::text_part::{EMBEDDING, LAYERS, TEXT_CONFIGS, TextPart};
 
 /// Key of the width of a table of words that is projected into the model's.
 const NARROW: &str = "word_embed_proj_dim";
-
-/// Key of the number of layers.
-pub(crate) const LAYERS: &str = "num_hidden_layers";
 
 /// Parts of the names of settings that count layers which predict further words, and which come after the others.
 const FURTHER_LAYERS: [&str; 2] = ["nextn", "mtp"];
@@ -61,7 +52,7 @@ pub(crate) fn differing_size(config: &Value, shapes: &Shapes<'_>) -> Option<Stri
 pub(crate) fn differing_heads(text: &TextPart<'_>, shapes: &Shapes<'_>) -> Option<String> {
     let size = |key: &str| text.setting(key)?.as_u64();
     let heads = size(HEADS)?;
-    let shared = || Some(size("hidden_size")?.checked_div(heads)?);
+    let shared = || size("hidden_size")?.checked_div(heads);
     let head = size("head_dim").or_else(|| (!text.has_own_head_size()).then(shared)?)?;
     let start = text.start_of_layers();
     let layers = shapes.starting_with(&start).filter_map(|name| {

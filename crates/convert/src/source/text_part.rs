@@ -7,8 +7,18 @@ use roundwise_layout::{layer_of_weight, weight_of};
 use serde_json::Value;
 
 use crate::model::{FamilyRule, FamilyRules, Preset, Shapes};
-use crate::source::model_config::OUTPUT_HEAD;
-use crate::source::model_sizes::{EMBEDDING, LAYERS, TEXT_CONFIGS};
+
+/// Where the configuration of a model with several parts describes the one that writes text.
+pub(crate) const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
+
+/// End of the name of the table of words: a matrix of words × hidden size.
+pub(crate) const EMBEDDING: &str = "embed_tokens.weight";
+
+/// Name of the layer that scores tokens.
+pub(crate) const OUTPUT_HEAD: &str = "lm_head";
+
+/// Key of the number of layers.
+pub(crate) const LAYERS: &str = "num_hidden_layers";
 
 /// Keys of the number of experts of a layer.
 const EXPERTS: [&str; 4] =
