@@ -107,6 +107,141 @@ fn a_configuration_that_is_not_of_the_weights_beside_it_is_refused() {
     model_of(&more).done(&["convert", "in"]);
 }
 
+/// The model with some tensors left out, renamed or added.
+fn changed_model(config: &Value, change: &dyn Fn(&mut Vec<Tensor>)) -> Folder {
+    let folder = model_of(config);
+    let file = folder.file("in/model.safetensors");
+    let mut tensors: Vec<Tensor> = file.tensors.values().cloned().collect();
+    change(&mut tensors);
+    folder.write("in/model.safetensors", &safetensors(&tensors));
+    folder
+}
+
+fn renamed(tensors: &mut [Tensor], from: &str, to: &str) {
+    for tensor in tensors {
+        tensor.name = tensor.name.replacen(from, to, 1);
+    }
+}
+
+#[test]
+fn a_folder_without_a_tensor_that_its_family_has_is_refused_with_its_name() {
+    let llama = config("llama");
+    let mut untied = llama.clone();
+    untied["tie_word_embeddings"] = false.into();
+    let mut biased = llama.clone();
+    biased["attention_bias"] = true.into();
+    let [qwen2, qwen3] = ["qwen2", "qwen3"].map(config);
+    for (config, left_out) in [
+        (&llama, "model.layers.0.mlp.up_proj.weight"),
+        (&llama, "model.layers.0.self_attn.v_proj.weight"),
+        (&llama, "model.layers.0.input_layernorm.weight"),
+        (&llama, "model.norm.weight"),
+        (&untied, "lm_head.weight"),
+        // The model has none of these to begin with.
+        (&biased, "model.layers.0.self_attn.q_proj.bias"),
+        (&qwen2, "model.layers.0.self_attn.q_proj.bias"),
+        (&qwen3, "model.layers.0.self_attn.q_norm.weight"),
+    ] {
+        let folder = changed_model(config, &|tensors| tensors.retain(|it| it.name != left_out));
+        let problem = format!("no tensor is called `{left_out}`");
+        folder.refused(&["convert", "in"], 1, &[&problem, "fetch all files of the model again"]);
+    }
+    // A head that is the embedding, or of which nothing is said.
+    changed_model(&llama, &|tensors| tensors.retain(|it| it.name != "lm_head.weight"))
+        .done(&["convert", "in"]);
+}
+
+#[test]
+fn a_layer_or_an_expert_that_lacks_what_others_have_is_refused() {
+    let mut moe = config("qwen2_moe");
+    moe["num_experts"] = 3.into();
+    let experts = |count: usize, left_out: &'static str| {
+        move |tensors: &mut Vec<Tensor>| {
+            tensors.retain(|it| !it.name.contains(".mlp."));
+            let names = ["gate_proj", "up_proj", "down_proj"];
+            let names = (0..count).flat_map(|number| names.map(|name| format!("{number}.{name}")));
+            let bank = "model.layers.0.mlp.experts";
+            let experts = names.map(|it| matrix(&format!("{bank}.{it}.weight"), 128, 128));
+            tensors.extend(experts.filter(|it| !it.name.contains(left_out)));
+            tensors.push(matrix("model.layers.0.mlp.gate.weight", 3, 128));
+            let biases = ["q_proj", "k_proj", "v_proj"];
+            tensors.extend(biases.map(|it| vector(&format!("{ATTENTION}.{it}.bias"), 128)));
+        }
+    };
+    changed_model(&moe, &experts(3, "none")).done(&["plan", "in"]);
+    for (count, left_out) in [(3, "experts.1.up_proj"), (2, "experts.2.down_proj")] {
+        let folder = changed_model(&moe, &experts(count, left_out));
+        let problem = format!("no tensor is called `model.layers.0.mlp.{left_out}.weight`");
+        folder.refused(&["convert", "in"], 1, &[&problem]);
+    }
+}
+
+/// vLLM and transformers look under the names of the family alone.
+#[test]
+fn a_folder_whose_names_begin_otherwise_than_those_of_its_family_is_refused() {
+    for (from, to, missing) in [
+        ("", "language_model.", "model.embed_tokens.weight"),
+        ("model.", "model.language_model.", "model.embed_tokens.weight"),
+        ("model.layers", "transformer.h", "model.layers.0.self_attn.q_proj.weight"),
+    ] {
+        let mut config = config("llama");
+        config["num_hidden_layers"] = 1.into();
+        let folder = changed_model(&config, &|tensors| renamed(tensors, from, to));
+        let problem = format!("no tensor is called `{missing}`");
+        folder.refused(&["convert", "in"], 1, &[&problem]);
+    }
+    // So do models that see.
+    let folder =
+        changed_model(&config("mistral3"), &|tensors| renamed(tensors, "", "language_model."));
+    assert!(folder.done(&["plan", "in"]).contains("is opened by vLLM"));
+}
+
+#[test]
+fn rows_that_do_not_fit_the_heads_of_the_configuration_are_refused() {
+    for (heads, shared, problem) in [
+        (8, 4, "`num_key_value_heads` × size of a head is 4 × 16, and"),
+        (8, 16, "`num_key_value_heads` × size of a head is 16 × 16, and"),
+    ] {
+        let mut config = config("llama");
+        config["num_attention_heads"] = heads.into();
+        config["num_key_value_heads"] = shared.into();
+        let name = format!("{problem} `{ATTENTION}.k_proj.weight` is 128 × 128");
+        model_of(&config).refused(&["convert", "in"], 1, &[&name]);
+        // Without the other numbers nothing is said of the heads of these.
+        config["model_type"] = "gemma".into();
+        model_of(&config).done(&["convert", "in"]);
+        config["head_dim"] = 32.into();
+        let name = format!("is 8 × 32, and `{ATTENTION}.q_proj.weight`");
+        config.as_object_mut().unwrap().remove("num_key_value_heads");
+        model_of(&config).refused(&["convert", "in"], 1, &[&name]);
+    }
+}
+
+/// Some programs leave such tensors out, others stop at them.
+#[test]
+fn a_folder_with_tensors_that_its_family_does_not_have_is_not_promised() {
+    for (name, reason) in [
+        ("v_head.weight", "no module of a `llama` in transformers has `v_head.weight`"),
+        ("model.vision_tower.a.weight", "has `model.vision_tower.a.weight`"),
+        (
+            "model.layers.0.self_attn.q_proj.bias",
+            "switches no bias on that would be `model.layers.0.self_attn.q_proj.bias`",
+        ),
+        ("model.layers.0.self_attn.q_norm.weight", "is no name of a `llama` in transformers"),
+    ] {
+        let folder = changed_model(&config("llama"), &|tensors| tensors.push(vector(name, 128)));
+        let text = folder.done(&["plan", "in"]);
+        assert!(text.contains("no program is known to open it") && text.contains(reason), "{text}");
+    }
+    // What programs pass over by name, as old files have it.
+    let old = format!("{ATTENTION}.rotary_emb.inv_freq");
+    let folder = changed_model(&config("llama"), &|tensors| tensors.push(vector(&old, 16)));
+    assert!(folder.done(&["plan", "in"]).contains("is opened by vLLM"));
+    // A model that gives vectors has no `model.` before its names.
+    let folder = changed_model(&config("llama"), &|tensors| renamed(tensors, "model.", ""));
+    assert!(folder.done(&["plan", "in"]).contains("as in models that give vectors"));
+}
+
 /// No setting makes a program read codes where its module knows none.
 #[test]
 fn tables_and_routers_stay_numbers_whatever_is_asked_for() {
@@ -370,12 +505,17 @@ fn mxfp4_of_gpt_oss_is_that_of_its_banks() {
 #[test]
 fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
     let folder = model();
-    let mut tensors = vec![matrix("model.embed_tokens.weight", 64, 128)];
+    let file = folder.file("in/model.safetensors");
+    let others = file.tensors.values().filter(|tensor| !tensor.name.contains(".mlp."));
+    let mut tensors: Vec<_> = others.cloned().collect();
     let experts = (0..2).flat_map(|number| {
         let expert = format!("model.layers.0.mlp.experts.{number}");
-        ["gate_proj", "up_proj"].map(|name| matrix(&format!("{expert}.{name}.weight"), 128, 128))
+        ["gate_proj", "up_proj", "down_proj"]
+            .map(|name| matrix(&format!("{expert}.{name}.weight"), 128, 128))
     });
     tensors.extend(experts);
+    tensors.push(matrix("model.layers.0.mlp.gate.weight", 2, 128));
+    tensors.extend(["q_norm", "k_norm"].map(|it| vector(&format!("{ATTENTION}.{it}.weight"), 128)));
     folder.write("in/model.safetensors", &safetensors(&tensors));
     folder.write("in/config.json", config("qwen3_moe").to_string().as_bytes());
     let plan = |scheme: &str, more: &[&str]| {
@@ -670,6 +810,69 @@ fn an_adapter_for_comfyui_is_refused_beside_a_folder_for_servers() {
     let words = ["--extract-error-lora", "compressed-tensors"];
     folder.refused(&["convert", "in", "--extract-error-lora", "2", "-o", "out"], 2, &words);
     assert!(!folder.path("out").exists());
+}
+
+/// vLLM rounds the cache of keys and values by scales of the file where the entry is there.
+#[test]
+fn scales_of_the_cache_go_along_with_their_entry_or_not_at_all() {
+    let folder = model();
+    folder.done(&["convert", "in", "--for", "vllm", "--scheme", "fp8", "-o", "cached"]);
+    let mut tensors: Vec<Tensor> =
+        folder.file("cached/model.safetensors").tensors.values().cloned().collect();
+    tensors.extend(["k_scale", "v_scale"].map(|it| vector(&format!("{ATTENTION}.{it}"), 1)));
+    folder.write("cached/model.safetensors", &safetensors(&tensors));
+    let mut config: Value = serde_json::from_slice(&folder.read("cached/config.json")).unwrap();
+    let cache = json!({"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": false});
+    config["quantization_config"]["kv_cache_scheme"] = cache.clone();
+    folder.write("cached/config.json", config.to_string().as_bytes());
+    let scales = |file: &str| {
+        folder.file(file).names().iter().filter(|name| name.ends_with("k_scale")).count()
+    };
+    for (command, output) in [
+        (&["convert", "cached", "--for", "vllm", "--scheme", "fp8"][..], "same"),
+        (&["convert", "cached", "--for", "vllm", "--scheme", "fp8-row"], "row"),
+        (&["migrate", "cached", "--to", "compressed-tensors"], "moved"),
+    ] {
+        let text = folder.done(&[command, &["-o", output]].concat());
+        assert!(!text.contains("of the cache"), "{output}: {text}");
+        assert_eq!(quantization(&folder, output)["kv_cache_scheme"], cache, "{output}");
+        assert_eq!(scales(&format!("{output}/model.safetensors")), 1, "{output}");
+    }
+    for (command, output, file) in [
+        (
+            &["convert", "cached", "--layout", "modelopt", "--scheme", "fp8-row", "-o", "other"][..],
+            "other",
+            "other/model.safetensors",
+        ),
+        (&["dequantize", "cached", "-o", "plain.safetensors"], "plain", "plain.safetensors"),
+    ] {
+        let text = folder.done(command);
+        let note = "2 scales of the cache of keys and values are left out";
+        assert!(text.contains(note), "{output}: {text}");
+        assert_eq!(scales(file), 0, "{output}");
+    }
+    // Without the entry no program looks for them.
+    config["quantization_config"]["kv_cache_scheme"] = Value::Null;
+    folder.write("cached/config.json", config.to_string().as_bytes());
+    let to_row = ["convert", "cached", "--for", "vllm", "--scheme", "fp8-row", "-o", "untold"];
+    assert!(folder.done(&to_row).contains("of the cache of keys and values are left out"));
+    assert_eq!(scales("untold/model.safetensors"), 0);
+}
+
+/// The folder was named: what is missing is a class that writes.
+#[test]
+fn a_model_that_writes_no_text_is_refused_for_servers_with_its_class() {
+    for class in ["LlamaModel", "LlamaForSequenceClassification"] {
+        let mut config = config("llama");
+        config["architectures"] = json!([class]);
+        let folder = model_of(&config);
+        let told = format!("names `{class}`, which writes none");
+        folder.refused(
+            &["convert", "in", "--for", "vllm"],
+            1,
+            &[&told, "name ComfyUI as the program"],
+        );
+    }
 }
 
 /// What servers read beside the weights goes along with a folder alone.

@@ -12,7 +12,9 @@ use crate::model::condition::Condition;
 use crate::model::dialect::Dialect;
 use crate::model::kind::FileKind;
 use crate::model::pattern::LayerPattern;
-use crate::model::preset::{KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role};
+use crate::model::preset::{
+    FamilyRule, FamilyRules, KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role,
+};
 
 /// Name and text of every `presets/*.toml`, by name.
 static FILES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/presets.rs"));
@@ -116,6 +118,20 @@ struct PresetFile {
     split_by_columns: Vec<String>,
     #[serde(default)]
     layer_names: Vec<LayerNamesTable>,
+    #[serde(default)]
+    text_starts: Vec<FamilyRule>,
+    #[serde(default)]
+    model_parts: Vec<FamilyRule>,
+    #[serde(default)]
+    outside_names: Vec<String>,
+    #[serde(default)]
+    layer_forms: Vec<Vec<Vec<String>>>,
+    #[serde(default)]
+    layer_parts: Vec<FamilyRule>,
+    #[serde(default)]
+    biases: Vec<FamilyRule>,
+    #[serde(default)]
+    own_head_size: Vec<String>,
     #[serde(default)]
     coded_banks: Vec<String>,
     #[serde(default)]
@@ -246,6 +262,7 @@ impl PresetFile {
             fused: Vec::new(),
             split_by_columns: Vec::new(),
             layer_names: Vec::new(),
+            family: self.family_rules()?,
             coded_banks: Vec::new(),
             architectures: Vec::new(),
         };
@@ -268,6 +285,20 @@ impl PresetFile {
             preset.architectures.push(table.resolve()?);
         }
         Ok(preset)
+    }
+
+    fn family_rules(&self) -> Result<FamilyRules, What> {
+        let outside_names: Result<_, regex::Error> =
+            self.outside_names.iter().map(|names| LayerPattern::new(names)).collect();
+        Ok(FamilyRules {
+            text_starts: self.text_starts.clone(),
+            model_parts: self.model_parts.clone(),
+            outside_names: outside_names?,
+            layer_forms: self.layer_forms.clone(),
+            layer_parts: self.layer_parts.clone(),
+            biases: self.biases.clone(),
+            own_head_size: self.own_head_size.clone(),
+        })
     }
 
     fn add_rules(&self, preset: &mut Preset) -> Result<(), What> {

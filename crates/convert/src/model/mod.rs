@@ -25,7 +25,9 @@ pub use self::heuristic::Heuristic;
 pub use self::kind::{AdapterKind, FileKind, UnknownKind};
 pub use self::kind_rule::KindRule;
 pub use self::pattern::LayerPattern;
-pub use self::preset::{KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role};
+pub use self::preset::{
+    FamilyRule, FamilyRules, KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role,
+};
 pub use self::shapes::Shapes;
 pub(crate) use self::translation::Translation;
 pub use self::translation::TranslationError;

@@ -37,6 +37,8 @@ pub struct Preset {
     pub split_by_columns: Vec<String>,
     /// What programs call the weights of a layer, in servers' files; nothing where that is not known.
     pub layer_names: Vec<LayerNames>,
+    /// What programs look for in such a model, in servers' files; nothing where that is not known.
+    pub family: FamilyRules,
     /// Banks of experts that servers read in codes, by the last part of their names: those of one module alike. In plain
     /// numbers each of their matrices lies transposed, with inputs as rows.
     pub coded_banks: Vec<String>,
@@ -50,6 +52,54 @@ pub struct LayerNames {
     pub names: LayerPattern,
     /// The families of transformers that have them; all where none is named.
     pub model_types: Vec<String>,
+}
+
+/// What programs look for in models of some families of transformers.
+#[derive(Debug, Clone, Default)]
+pub struct FamilyRules {
+    /// Beginnings of the names of the part that writes text.
+    pub text_starts: Vec<FamilyRule>,
+    /// What stands behind them, outside of the layers.
+    pub model_parts: Vec<FamilyRule>,
+    /// What further stands outside of the layers in some files, by whole parts of names.
+    pub outside_names: Vec<LayerPattern>,
+    /// Attention, and what comes after it: a layer has all modules of one of the lists of each.
+    pub layer_forms: Vec<Vec<Vec<String>>>,
+    /// Other modules that every layer has.
+    pub layer_parts: Vec<FamilyRule>,
+    /// Modules of layers that have a bias.
+    pub biases: Vec<FamilyRule>,
+    /// Families whose heads have a size of their own where the configuration names none.
+    pub own_head_size: Vec<String>,
+}
+
+/// Names of some families of transformers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FamilyRule {
+    /// The names.
+    pub names: Vec<String>,
+    /// The families that have them; all where none is named.
+    #[serde(default)]
+    pub model_types: Vec<String>,
+    /// Families that do not have them.
+    #[serde(default)]
+    pub unless: Vec<String>,
+    /// The entry of the configuration that switches them on, if one does.
+    pub key: Option<String>,
+    /// Whether they are on where the configuration does not have the entry.
+    #[serde(default)]
+    pub is_on: bool,
+}
+
+impl FamilyRule {
+    /// Returns whether the rule is about a model.
+    ///
+    /// - `families`: those of the model and of its part that writes text
+    pub(crate) fn is_of(&self, families: &[&str]) -> bool {
+        let names = |list: &[String]| list.iter().any(|it| families.contains(&it.as_str()));
+        (self.model_types.is_empty() || names(&self.model_types)) && !names(&self.unless)
+    }
 }
 
 /// The task of a model.

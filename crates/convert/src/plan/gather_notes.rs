@@ -63,6 +63,7 @@ pub(crate) fn gather_notes(
     notes.extend(forced_preset(recipe, &subject.detected));
     notes.extend(lone_language_model(source, recipe, subject));
     notes.extend(left_input_scales(tensors));
+    notes.extend(left_cache_scales(tensors));
     notes.extend(insisted(recipe, subject));
     notes.extend(copies(source));
     notes.extend(expert_banks(source, recipe, tensors));
@@ -319,6 +320,12 @@ fn left_input_scales(tensors: &[PlannedTensor]) -> Option<Note> {
     let is_left = |planned: &&PlannedTensor| planned.reason == Reason::OtherInputScale;
     let layers = tensors.iter().filter(is_left).count();
     (layers > 0).then_some(Note::InputScales { layers })
+}
+
+/// Returns a note of scales of the cache of keys and values that are left out.
+fn left_cache_scales(tensors: &[PlannedTensor]) -> Option<Note> {
+    let tensors = tensors.iter().filter(|planned| planned.reason == Reason::CacheScale).count();
+    (tensors > 0).then_some(Note::CacheScales { tensors })
 }
 
 /// Returns a note where servers would open what becomes of the folder that the file lies in.

@@ -5,6 +5,7 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
 
 use crate::model::Role;
+use crate::plan::cache_scales::is_kept_cache_scale;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::plan::Plan;
 use crate::plan::reason::Reason;
@@ -12,7 +13,7 @@ use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::PART_KEY;
-use crate::source::model_config::OUTPUT_HEAD;
+use crate::source::text_part::OUTPUT_HEAD;
 
 impl Plan {
     /// Returns names, dtypes, shapes and offsets of the output.
@@ -110,6 +111,11 @@ impl Plan {
             layers.kept.push(OUTPUT_HEAD.to_owned());
         }
         self.layout.server_config(&layers)
+    }
+
+    /// Returns whether the output has scales of the cache of keys and values.
+    pub(crate) fn keeps_cache_scales(&self) -> bool {
+        self.tensors.iter().any(is_kept_cache_scale)
     }
 
     /// Returns the prefix under which loaders look for tensors that a layout adds once. ComfyUI's

@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod budget;
 pub(crate) mod budget_file;
+mod cache_scales;
 pub(crate) mod card;
 pub(crate) mod decision;
 pub(crate) mod dequantize;

@@ -42,6 +42,11 @@ pub enum Note {
         /// Layers that had one.
         layers: usize,
     },
+    /// Scales of the cache of keys and values are left out.
+    CacheScales {
+        /// Their number.
+        tensors: usize,
+    },
     /// The file holds the model a second time.
     Copy {
         /// Prefix of the names of the other one.

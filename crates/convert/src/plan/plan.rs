@@ -7,6 +7,7 @@ use roundwise_tensor_file::{Sharding, TensorHeader};
 
 use crate::error::ConvertError;
 use crate::model::Preset;
+use crate::plan::cache_scales::leave_out_unread;
 use crate::plan::decision::{Decision, NotFinite, PlannedTensor};
 use crate::plan::dequantize;
 use crate::plan::gather_notes::gather_notes;
@@ -81,6 +82,7 @@ impl Plan {
 
         // 2. What becomes of every tensor.
         let (mut tensors, mut notes) = decide_all(request, &subject, preset, layout)?;
+        leave_out_unread(&mut tensors, &subject, recipe.purpose(), layout);
         if recipe.purpose() != Purpose::Edit {
             // `edit` passes weights on unchanged: defects of the input were there before it.
             refuse_unreadable(path, source, &tensors)?;

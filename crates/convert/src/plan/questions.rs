@@ -30,8 +30,9 @@ use crate::plan::stack::Stack;
 use crate::recipe::Recipe;
 use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
-use crate::source::model_config::{OUTPUT_HEAD, ServedModel};
+use crate::source::model_config::ServedModel;
 use crate::source::numbers::{float_dtype, matrix_shape};
+use crate::source::text_part::OUTPUT_HEAD;
 
 /// End of the name of an activation scale in files of the time before markers.
 pub(crate) const LEGACY_INPUT_SCALE: &str = ".scale_input";

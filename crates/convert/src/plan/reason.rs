@@ -70,6 +70,8 @@ pub enum Reason {
     InputScale,
     /// An activation scale of other codes, or in a form that the layout does not have.
     OtherInputScale,
+    /// A scale of the cache of keys and values, of which the output has no place to speak.
+    CacheScale,
     /// A scale or marker of a layer that is stored anew.
     Superseded,
     /// A scale or marker that belongs to nothing.
@@ -168,6 +170,12 @@ impl fmt::Display for Reason {
             Reason::InputScale => write!(f, "activation scale; its layer keeps its scheme"),
             Reason::OtherInputScale => {
                 write!(f, "activation scale of other codes or in another form")
+            }
+            Reason::CacheScale => {
+                write!(
+                    f,
+                    "scale of the cache of keys and values, by which no program would round it"
+                )
             }
             Reason::Superseded => write!(f, "its layer is stored anew"),
             Reason::Orphan => write!(f, "scale of a weight that is not quantized"),

@@ -1,15 +1,15 @@
 //! Rewrites the files beside a model that describe its codes, once the codes have changed.
 
+use roundwise_layout::Layout;
 use roundwise_tensor_file::Dtype;
 use serde_json::Value;
 
 use crate::model::Dialect;
 use crate::plan::{Note, Plan};
 use crate::recipe::Purpose;
-use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
-
-/// Entries of a configuration that describe codes; the second is that of older compressed-tensors.
-const CODE_ENTRIES: [&str; 2] = [QUANTIZATION_CONFIG, "compression_config"];
+use crate::source::model_config::{
+    CACHE_SCHEME, CODE_ENTRIES, MODEL_CONFIG, QUANTIZATION_CONFIG, cache_scheme,
+};
 
 /// A file beside the model that describes codes alone.
 const CODES_FILE: &str = "hf_quant_config.json";
@@ -35,7 +35,12 @@ pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
     match plan.purpose {
         Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
             remove_codes(&mut changed);
-            if let (Some(told), Some(entries)) = (plan.server_config(), changed.as_object_mut()) {
+            if let (Some(mut told), Some(entries)) = (plan.server_config(), changed.as_object_mut())
+            {
+                let cache = cache_scheme(&before).filter(|_| plan.keeps_cache_scales());
+                if let (Layout::CompressedTensors, Some(cache)) = (plan.layout, cache) {
+                    told.quantization_config[CACHE_SCHEME] = cache.clone();
+                }
                 entries.insert(QUANTIZATION_CONFIG.to_owned(), told.quantization_config);
             }
         }

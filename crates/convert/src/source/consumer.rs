@@ -100,7 +100,7 @@ impl Consumer {
         match self {
             // The node adds schemes, no kinds of files.
             Self::ComfyUi | Self::ComfyUiQuantOps => comfyui::takes_codes(&subject.detected),
-            Self::Servers => servers::takes_codes(subject.served.as_ref(), layout),
+            Self::Servers => servers::takes_codes(subject, layout),
         }
     }
 }

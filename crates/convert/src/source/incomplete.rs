@@ -12,7 +12,8 @@ use crate::model::{Detected, FileKind, Preset, Shapes};
 use crate::source::adapter::changed_layer;
 use crate::source::missing_blocks::missing_of_blocks;
 use crate::source::model_config::{MODEL_CONFIG, ServedModel};
-use crate::source::model_sizes::{EMBEDDING, differing_size};
+use crate::source::model_sizes::{differing_heads, differing_size};
+use crate::source::text_part::TextPart;
 
 /// Why a file is not a model as programs look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,13 @@ pub(crate) enum Incomplete {
     Block {
         /// What is missing.
         missing: String,
+    },
+    /// A tensor that programs look for in the folder of a model is not there.
+    Missing {
+        /// Its name.
+        tensor: String,
+        /// The family of the model.
+        model_type: String,
     },
     /// The configuration in the folder of a model cannot be read, or is of another model.
     Configuration {
@@ -116,6 +124,9 @@ impl Incomplete {
         let served = served.filter(|_| !matches!(detected.kind, FileKind::Adapter(_)));
         if let Some(method) = served.and_then(|served| served.unread_method.clone()) {
             return Some(Self::Method { method });
+        }
+        if let Some((tensor, model_type)) = missing_tensor(file, shapes, served) {
+            return Some(Self::Missing { tensor, model_type });
         }
         if let Some(problem) = problem_of_configuration(file, shapes, served) {
             return Some(Self::Configuration { problem });
@@ -185,6 +196,10 @@ impl Incomplete {
             Self::Block { missing } => format!(
                 "it lacks `{missing}`, which its other blocks have: programs would fail, or leave out what follows"
             ),
+            Self::Missing { tensor, model_type } => format!(
+                "no tensor is called `{tensor}`, which programs look for in a `{model_type}` with such a \
+                 `{MODEL_CONFIG}`: they fail, or go on with other numbers"
+            ),
             Self::Configuration { problem } => format!(
                 "programs learn from `{MODEL_CONFIG}` what a folder holds, and the one in this folder {problem}"
             ),
@@ -200,6 +215,10 @@ impl Incomplete {
             }
             Self::Slice => "put the shares together with the program that wrote them",
             Self::Method { .. } => "start from the weights that it was made from",
+            Self::Missing { .. } => {
+                "fetch all files of the model again, its configuration among them, or name the weight file for a \
+                 program that opens it alone"
+            }
             Self::Configuration { .. } => {
                 "fetch the model's own, or name the weight file for a program that opens it alone"
             }
@@ -224,18 +243,44 @@ fn problem_of_configuration(
         return None;
     }
     if let Some(served) = served {
-        // All families that have no more rules than the common ones call it so.
-        let is_common = served.is_known && served.preset.name == Preset::served().name;
-        let lacks_table = is_common && !file.is_gguf() && shapes.ending_with(EMBEDDING).is_empty();
-        let lacking =
-            || format!("no tensor is called `model.{EMBEDDING}`, as in a `{}`", served.model_type);
-        let differing = lacks_table.then(lacking);
-        let differing = differing.or_else(|| differing_size(&served.config, shapes))?;
+        let heads = || differing_heads(&text_part(file, shapes, served)?.ok()?, shapes);
+        let differing = differing_size(&served.config, shapes).or_else(heads)?;
         return Some(format!("is of another model: {differing}"));
     }
     let text = file.text_beside(MODEL_CONFIG)?;
     let error = serde_json::from_str::<serde_json::Map<String, Value>>(&text).err()?;
     Some(format!("is no JSON object ({error})"))
+}
+
+/// Returns the tensor that programs look for in vain in the folder of a model, with the family of the model.
+fn missing_tensor(
+    file: &Checkpoint,
+    shapes: &Shapes<'_>,
+    served: Option<&ServedModel>,
+) -> Option<(String, String)> {
+    let served = served.filter(|_| !file.is_lone_file())?;
+    let missing = match text_part(file, shapes, served)? {
+        // Sizes and numbers of layers that differ tell more than the first tensor of them.
+        Ok(text) if differing_size(&served.config, shapes).is_none() => text.missing_tensor()?,
+        Ok(_) => return None,
+        Err(missing) => missing,
+    };
+    Some((missing, served.model_type.clone()))
+}
+
+/// Returns the part of a model that writes text, or what is missing of it; `None` where names say nothing of it.
+fn text_part<'a>(
+    file: &Checkpoint,
+    shapes: &'a Shapes<'a>,
+    served: &'a ServedModel,
+) -> Option<Result<TextPart<'a>, String>> {
+    // All families that have no more rules than the common ones call their tensors alike. A weight under another name
+    // is told as such.
+    let is_common = served.is_known && served.preset.name == Preset::served().name;
+    if !is_common || file.is_gguf() || served.unread_name.is_some() {
+        return None;
+    }
+    TextPart::find(served.preset, &served.model_type, &served.config, shapes).transpose()
 }
 
 /// Returns the first layer that has its weight and an adapter's change of it in one file, where most of

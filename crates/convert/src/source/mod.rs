@@ -16,6 +16,7 @@ mod model_sizes;
 pub(crate) mod numbers;
 pub(crate) mod source;
 pub(crate) mod subject;
+pub(crate) mod text_part;
 pub(crate) mod translated;
 mod transposed;
 

@@ -7,9 +7,10 @@ use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, read_text};
 use serde_json::Value;
 
-use crate::model::Preset;
+use crate::model::{Preset, Shapes};
 use crate::recipe::{Program, RecipeFile};
 use crate::source::experts::is_of_single_expert;
+use crate::source::text_part::TextPart;
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
@@ -17,8 +18,11 @@ pub(crate) const MODEL_CONFIG: &str = "config.json";
 /// Its entry that says what codes the weights are in.
 pub(crate) const QUANTIZATION_CONFIG: &str = "quantization_config";
 
-/// Name of the layer that scores tokens.
-pub(crate) const OUTPUT_HEAD: &str = "lm_head";
+/// Entries of a configuration that describe codes; the second is that of older compressed-tensors.
+pub(crate) const CODE_ENTRIES: [&str; 2] = [QUANTIZATION_CONFIG, "compression_config"];
+
+/// What compressed-tensors calls the entry of the cache of keys and values.
+pub(crate) const CACHE_SCHEME: &str = "kv_cache_scheme";
 
 /// A pipeline of diffusers has one in the folder above its models.
 const PIPELINE: &str = "model_index.json";
@@ -41,6 +45,8 @@ pub(crate) struct ServedModel {
     pub(crate) codes: Option<Layout>,
     /// A weight of a layer under a name that the family does not have.
     pub(crate) unread_name: Option<String>,
+    /// Why programs may leave out some other tensor, or stop at it.
+    pub(crate) unread_tensor: Option<String>,
     /// What it calls the codes of the weights, where the file has none and such codes are not read.
     pub(crate) unread_method: Option<String>,
     /// All that it says.
@@ -71,15 +77,19 @@ const READ_METHODS: [&str; 16] = [
 impl ServedModel {
     /// Recognises a language model by the configuration beside its weights.
     ///
+    /// - `shapes`: all tensors of the file
     /// - `has_codes`: whether any of the weights are in codes
-    pub(crate) fn beside(file: &Checkpoint, has_codes: bool) -> Option<Self> {
+    pub(crate) fn beside(file: &Checkpoint, shapes: &Shapes<'_>, has_codes: bool) -> Option<Self> {
         let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
         let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
         let unread_name = known.and_then(|preset| unread_name(file, preset, &model_type));
+        let text = known.and_then(|it| TextPart::find(it, &model_type, &config, shapes).ok()?);
+        let unread_tensor = text.and_then(|text| text.unread_tensor(has_codes));
         Some(Self {
             model_type,
             unread_name,
+            unread_tensor,
             preset: known.unwrap_or_else(Preset::served),
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
@@ -135,6 +145,22 @@ fn served_type(config: &Value) -> Option<String> {
     let is_encoder = config.get("is_encoder_decoder").and_then(Value::as_bool) == Some(true);
     let is_served = !is_encoder && classes.is_some_and(|classes| classes.iter().any(writes));
     is_served.then_some(model_type)
+}
+
+/// Returns what the configuration of compressed-tensors says of the cache of keys and values.
+pub(crate) fn cache_scheme(config: &Value) -> Option<&Value> {
+    let told = CODE_ENTRIES.iter().find_map(|entry| config.get(entry)?.get(CACHE_SCHEME));
+    told.filter(|told| told.is_object())
+}
+
+/// Returns the class in which the configuration beside a file names a model that writes no text.
+pub(crate) fn silent_class(file: &Checkpoint) -> Option<String> {
+    let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
+    let classes = config.get("architectures")?.as_array()?.iter();
+    let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
+    let writes = |class: &&str| WRITERS.iter().any(|ending| class.ends_with(ending));
+    let class = (!classes.iter().any(writes)).then(|| classes.first())??;
+    Some((*class).to_owned())
 }
 
 /// Returns what a configuration calls the codes of the weights, in small letters.

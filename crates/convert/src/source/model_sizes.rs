@@ -5,18 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::model::Shapes;
-
-/// Where the configuration of a model with several parts describes the one that writes text.
-const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
-
-/// End of the name of the table of words: a matrix of words × hidden size.
-pub(crate) const EMBEDDING: &str = "embed_tokens.weight";
+use crate::source::text_part::{EMBEDDING, LAYERS, TEXT_CONFIGS, TextPart};
 
 /// Key of the width of a table of words that is projected into the model's.
 const NARROW: &str = "word_embed_proj_dim";
-
-/// Key of the number of layers.
-const LAYERS: &str = "num_hidden_layers";
 
 /// Parts of the names of settings that count layers which predict further words, and which come after the others.
 const FURTHER_LAYERS: [&str; 2] = ["nextn", "mtp"];
@@ -54,6 +46,47 @@ pub(crate) fn differing_size(config: &Value, shapes: &Shapes<'_>) -> Option<Stri
     let is_told = found == said || found == 0 || (found > said && has_further);
     (!is_told).then(|| format!("`{LAYERS}` is {said}, and the file has {found}"))
 }
+
+/// Returns where the rows of what makes queries, keys and values differ from the heads that the configuration gives;
+/// `None` where they do not, or where the configuration does not say it.
+pub(crate) fn differing_heads(text: &TextPart<'_>, shapes: &Shapes<'_>) -> Option<String> {
+    let size = |key: &str| text.setting(key)?.as_u64();
+    let heads = size(HEADS)?;
+    let shared = || size("hidden_size")?.checked_div(heads);
+    let head = size("head_dim").or_else(|| (!text.has_own_head_size()).then(shared)?)?;
+    let start = text.start_of_layers();
+    let layers = shapes.starting_with(&start).filter_map(|name| {
+        let (key, _) = MODULES_OF_HEADS.iter().find(|(_, end)| name.ends_with(end))?;
+        Some((name, *key))
+    });
+    for (name, key) in layers {
+        let (Some(count), Ok([rows, cols])) =
+            (size(key), <[u64; 2]>::try_from(shapes.shape(name).unwrap_or_default()))
+        else {
+            continue;
+        };
+        // Codes in a form of their own have one column, or none.
+        if cols > 1 && count.checked_mul(head) != Some(rows) {
+            return Some(format!(
+                "`{key}` × size of a head is {count} × {head}, and `{name}` is {rows} × {cols}"
+            ));
+        }
+    }
+    None
+}
+
+/// Key of the number of heads of attention.
+const HEADS: &str = "num_attention_heads";
+
+/// Key of how many of them have keys and values of their own.
+const KEY_VALUE_HEADS: &str = "num_key_value_heads";
+
+/// What counts the heads of a matrix, and what its name ends with.
+const MODULES_OF_HEADS: [(&str, &str); 3] = [
+    (HEADS, ".self_attn.q_proj.weight"),
+    (KEY_VALUE_HEADS, ".self_attn.k_proj.weight"),
+    (KEY_VALUE_HEADS, ".self_attn.v_proj.weight"),
+];
 
 /// Returns how many layers have tensors, by the numbers behind `start`.
 fn layer_count(shapes: &Shapes<'_>, start: &str) -> u64 {

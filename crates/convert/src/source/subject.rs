@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::Incomplete;
-use crate::source::model_config::{MODEL_CONFIG, ServedModel};
+use crate::source::model_config::{MODEL_CONFIG, ServedModel, silent_class};
 
 /// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Subject {
     pub expert_banks: Option<ExpertBanks>,
     /// The language model that the configuration beside the file describes, if it does.
     pub(crate) served: Option<ServedModel>,
+    /// The class of the model that the configuration describes, where that writes no text.
+    pub(crate) silent_class: Option<String>,
     /// The kind that the file's names suggest, where somebody insisted on another one.
     pub looks_like: Option<String>,
     /// Why it is not one model as programs look for it, if so.
@@ -74,7 +76,7 @@ impl Subject {
         let looks_like = insisted.map(|_| described(&found));
         let detected = insisted.map_or(found, |kind| detect_as(&shapes, kind));
         let codes = stored_codes(stored);
-        let served = ServedModel::beside(file, !codes.is_empty());
+        let served = ServedModel::beside(file, &shapes, !codes.is_empty());
         // Scales of a bank in codes may look like a bank of plain numbers.
         let plain = file.tensors().iter().filter(|it| !stored.side_tensors.contains_key(&it.name));
         let expert_banks = ExpertBanks::among(plain, file, &detected, served.as_ref());
@@ -83,7 +85,8 @@ impl Subject {
             Some(Incomplete::Unmerged { .. }) if insisted.is_none() => unmerged(detected),
             _ => detected,
         };
-        Self { detected, codes, expert_banks, served, looks_like, incomplete }
+        let silent_class = silent_class(file);
+        Self { detected, codes, expert_banks, served, silent_class, looks_like, incomplete }
     }
 
     /// Returns the rules for its layers in a layout: of the model's own, or of its family where

@@ -347,10 +347,10 @@ fn banks_that_blocks_do_not_cover_are_kept_and_the_reason_is_told() {
 
 #[test]
 fn the_layout_is_refused_for_other_models_with_the_way_out() {
-    let model = model_of("llama4", INTERMEDIATE);
+    let model = model_of("qwen3_next", INTERMEDIATE);
     let asked = RecipeFile { layout: Some("mxfp4".to_owned()), ..mxfp4() };
     let error = planned(&model.path, asked).unwrap_err().to_string();
-    for word in ["`gpt_oss`", "`llama4`", "leave the layout out", "compressed-tensors"] {
+    for word in ["`gpt_oss`", "`qwen3_next`", "leave the layout out", "compressed-tensors"] {
         assert!(error.contains(word), "no {word} in {error}");
     }
     // Without being asked for, it is not chosen.

@@ -8,6 +8,7 @@ use crate::plan::note::Note;
 use crate::recipe::text::sized;
 use crate::recipe::{PlainDtype, Setting, Text};
 use crate::source::ExpertBanks;
+use crate::source::model_config::CACHE_SCHEME;
 
 impl Note {
     /// Returns the note, the settings that it names apart from the words around them.
@@ -20,6 +21,7 @@ impl Note {
             }
             Note::LoneLanguageModel { folder } => lone_language_model(folder).into(),
             Note::InputScales { layers } => input_scales(*layers).into(),
+            Note::CacheScales { tensors } => cache_scales(*tensors).into(),
             Note::Copy { prefix, tensors, bytes } => copy(prefix, *tensors, *bytes).into(),
             Note::DisputedMetadata { key, others } => disputed_metadata(key, *others).into(),
             Note::Translated { from, renamed, joined, reordered, dropped } => {
@@ -78,6 +80,15 @@ fn input_scales(layers: usize) -> String {
         "the stored scales of inputs of {} are left out, for they are of other codes or in another form: inputs are scaled \
          as they come; a conversion with statistics stores them again",
         counted(layers, "layer")
+    )
+}
+
+fn cache_scales(tensors: usize) -> String {
+    format!(
+        "{} of the cache of keys and values are left out, for nothing in the output would tell programs to round it by \
+         them: layout `compressed-tensors` has a place for it, where the configuration beside the input has the entry \
+         `{CACHE_SCHEME}`",
+        counted(tensors, "scale")
     )
 }
 

@@ -5,9 +5,25 @@ use roundwise_layout::Layout;
 use crate::model::Preset;
 use crate::source::consumer::answer::TakesCodes;
 use crate::source::model_config::ServedModel;
+use crate::source::subject::Subject;
 
 /// Returns whether servers read codes of a model in a layout.
-pub(super) fn takes_codes(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
+pub(super) fn takes_codes(subject: &Subject, layout: Layout) -> TakesCodes {
+    match (&subject.served, &subject.silent_class) {
+        (None, Some(class)) => TakesCodes::No {
+            reason: format!(
+                "such codes are for servers, as models that write text have them, and `architectures` in the \
+                 `config.json` beside the weights names `{class}`, which writes none"
+            ),
+            way_out: "name ComfyUI as the program, with a scheme such as `fp8` or `int4-convrot`, or, where \
+                      the file has the head of a model that writes, its class in `architectures`"
+                .to_owned(),
+        },
+        (served, _) => takes_codes_of(served.as_ref(), layout),
+    }
+}
+
+fn takes_codes_of(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
     match served {
         None => TakesCodes::No {
             reason: "such codes are for servers, which learn what a file holds from its `config.json`, and none \
@@ -32,6 +48,9 @@ pub(super) fn takes_codes(served: Option<&ServedModel>, layout: Layout) -> Takes
         Some(ServedModel { unread_name: Some(name), model_type, .. }) => TakesCodes::NotKnown {
             reason: format!("`{name}` is no name of a `{model_type}` in transformers"),
         },
+        Some(ServedModel { unread_tensor: Some(reason), .. }) => {
+            TakesCodes::NotKnown { reason: reason.clone() }
+        }
         Some(ServedModel { is_known: true, .. }) => TakesCodes::Yes,
         Some(ServedModel { model_type, .. }) => TakesCodes::NotKnown {
             reason: format!(
