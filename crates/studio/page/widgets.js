@@ -137,7 +137,10 @@ export async function mayReplace(message, otherwise = "Cancel") {
 function shown(box, title) {
   return new Promise((resolve) => {
     box.setAttribute("aria-label", title);
-    box.addEventListener("close", () => (box.remove(), resolve()));
+    // A question of a page that is left has no answer.
+    const leave = () => box.close();
+    addEventListener("hashchange", leave);
+    box.addEventListener("close", () => (removeEventListener("hashchange", leave), box.remove(), resolve()));
     document.body.append(box);
     box.showModal();
   });

@@ -102,7 +102,9 @@ impl Queue {
     pub(crate) fn shown(&self) -> Vec<&Job> {
         let active = self.jobs.iter().filter(|job| job.record.state.is_active());
         let mut ended: Vec<&Job> = self.jobs.iter().filter(|job| has_ended(job)).collect();
-        ended.sort_by_key(|job| std::cmp::Reverse((job.record.ended, job.id())));
+        // One that the server did not see end ended no earlier than it began.
+        let ended_at = |job: &Job| job.record.ended.or(job.record.started);
+        ended.sort_by_key(|job| std::cmp::Reverse((ended_at(job), job.id())));
         active.chain(self.waiting()).chain(ended).collect()
     }
 }

@@ -109,9 +109,11 @@ impl RunRecord {
         if other.statistics != self.statistics {
             differences.push("the statistics are others, or have changed since".into());
         }
-        if other.device != self.device {
-            let names = [&other, self].map(|run| run.device.clone().unwrap_or_default());
-            let devices = format!("it was computed on {}, this is {}", names[0], names[1]);
+        // Where only one of them searches, the method differs, which is told already.
+        if let (Some(theirs), Some(mine)) = (&other.device, &self.device)
+            && theirs != mine
+        {
+            let devices = format!("it was computed on {theirs}, this is {mine}");
             differences.push(devices.into());
         }
         if other.shard_bytes != self.shard_bytes {

@@ -7,6 +7,9 @@ import { ends, linear } from "./scale.js";
 
 const LEVELS = 8;
 
+/** How much of all values is told as most of them. */
+const MOST = 0.9;
+
 /** Draws a histogram of `/api/layer`, counts on a logarithmic axis. */
 export function valueHistogram({ name, title, histogram, across }) {
   const { edges, counts } = histogram;
@@ -85,12 +88,23 @@ export function tileMap({ tiles, of }) {
 }
 
 function findingOfValues(edges, counts, total) {
-  const middle = counts.indexOf(Math.max(...counts));
+  const [first, last] = middleOf(counts, total);
   const far = (from, to) => Math.max(Math.abs(from), Math.abs(to));
   const half = far(edges[0], edges.at(-1)) / 2;
   const outer = counts.reduce((sum, count, index) => (far(edges[index], edges[index + 1]) > half ? sum + count : sum), 0);
-  const most = `most of them from ${short(edges[middle])} to ${short(edges[middle + 1])}`;
+  const most = `${whole(MOST * 100)} % of them from ${short(edges[first])} to ${short(edges[last + 1])}`;
   return `${whole(total)} values, ${most}; ${percent(outer / Math.max(total, 1))} in the outer half of the range.`;
+}
+
+/** The first and the last of the bars around the tallest that hold most of all values. */
+function middleOf(counts, total) {
+  let first = counts.indexOf(Math.max(...counts));
+  let [last, held] = [first, counts[first]];
+  while (held < MOST * total && (first > 0 || last < counts.length - 1)) {
+    const [before, after] = [counts[first - 1] ?? -1, counts[last + 1] ?? -1];
+    held += before > after ? counts[--first] : counts[++last];
+  }
+  return [first, last];
 }
 
 function short(value) {

@@ -57,7 +57,9 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     } catch (error) {
       const rest = complain(node, error.complaints ?? []);
       const isPlaced = error.complaints?.length > 0 && rest.length === 0;
-      fill(said, isPlaced ? null : noticeOf(error, rest));
+      // What stands below is of other settings.
+      const older = state.plan && element("p.note", "Below is the plan of the last settings that fit.");
+      fill(said, isPlaced ? older : noticeOf(error, rest));
       summary.hidden = !state.plan;
       return null;
     } finally {
@@ -77,7 +79,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     sizes.update(plan);
     trial.update(plan);
     budget.update(plan);
-    if (lacksRoom(plan)) complain(node, [{ field: "output", problem: noRoom(plan) }]);
+    complain(node, placeProblems(plan));
   }
   function useScheme(scheme) {
     state.recipe.scheme = scheme;
@@ -92,7 +94,7 @@ export function planPage({ input, output, recipe, run }, { vocabulary, say }) {
     // What is started is what was shown, never a plan of older settings.
     const plan = state.isStale ? await replan() : state.plan;
     if (!plan) return focusProblem(node);
-    if (lacksRoom(plan)) return complain(node, [{ field: "output", problem: noRoom(plan) }]), focusProblem(node);
+    if (placeProblems(plan).length) return complain(node, placeProblems(plan)), focusProblem(node);
     const how = await decide(plan);
     if (how === null) return focusOutput();
     const run = how === "fresh" ? { ...state.run, starts_over: true } : state.run;
@@ -134,6 +136,12 @@ async function decide(plan) {
   return plan.unfinished ? "continue" : "new";
 }
 
+/** Why nothing can be written where the output is to be. */
+function placeProblems(plan) {
+  if (plan.problem?.field) return [{ field: plan.problem.field, problem: plan.problem.message }];
+  return lacksRoom(plan) ? [{ field: "output", problem: noRoom(plan) }] : [];
+}
+
 /** An unfinished output has its room already. */
 function lacksRoom(plan) {
   return plan.free_bytes < plan.disk_bytes && !plan.unfinished;
@@ -166,10 +174,12 @@ function summaryOf(plan) {
       element("span.quiet", " exactly, as "), element("span.quiet.path", fileName(plan.output))),
     element("p", facts.join(" · ")),
     plan.consumers.map(consumerLine),
-    plan.problem && notice(plan.problem),
+    plan.problem && !plan.problem.field && notice(plan.problem),
     plan.unfinished && !plan.unfinished.differences?.length &&
       element("p.note", `Goes on where it was stopped: ${finishedOf(plan.unfinished)} are finished.`),
-    plan.output_exists && element("p.note", `${fileName(plan.output)} exists; Start asks before it is replaced.`),
+    plan.unfinished?.differences?.length > 0 && element("p.note",
+      `An unfinished output is there, which was made otherwise: ${plan.unfinished.differences.join("; ")}. Start asks before it starts over.`),
+    plan.output_exists && !plan.problem && element("p.note", `${fileName(plan.output)} exists; Start asks before it is replaced.`),
     plan.notes.map((note) => element("p.note", lines(note))),
     element(
       "details", element("summary", "Command"), element("div.command", element("code", plan.shell), copyButton(plan.shell))),

@@ -98,6 +98,8 @@ function keepLayers(report, names) {
 }
 
 async function showLayer(report, layer) {
+  // What is in no codes has no error to draw.
+  if (!layer.scheme) return ask(layer.name, element("p", `${layer.reason}: no error.`), [["close", "Close"]]);
   const content = element("div.layer", element("p.quiet", "Reading the weights…"));
   const closed = ask(layer.name, content, [["close", "Close"]]);
   try {

@@ -39,7 +39,7 @@ export function settingsForm(state, vocabulary, changed) {
     parts.advanced = element("details.advanced", { open: wasOpen }, element("summary", "Advanced"),
       group("Learned rounding", parts.search), group("Model", modelFields()), group("Which layers", layerFields()),
       group("File", fileFields()), group("Run", runFields()));
-    fill(node, parts.scheme, parts.method.node, parts.statistics.node, parts.output.node, parts.advanced);
+    fill(node, parts.scheme.node, parts.method.node, parts.statistics.node, parts.output.node, parts.advanced);
     showSearch();
   }
 
@@ -96,15 +96,22 @@ export function settingsForm(state, vocabulary, changed) {
   function schemeField() {
     const bits = [...new Set(vocabulary.schemes.map((scheme) => scheme.bits))];
     const help = element("span", schemeHelp(value("scheme")));
+    const standard = element("option", { value: "" }, "default");
     const control = element("select", { onchange: () => (fill(help, schemeHelp(control.value)), set("scheme", control.value)) },
-      bits.map((count) => element("optgroup", { label: `${count} bits` },
+      standard, bits.map((count) => element("optgroup", { label: `${count} bits` },
                  vocabulary.schemes.filter((scheme) => scheme.bits === count)
                    .map((scheme) => element("option", { value: scheme.name }, scheme.name)))));
-    control.value = value("scheme") ?? vocabulary.schemes[0].name;
-    return field({ label: "Scheme", key: "scheme", control, help });
+    control.value = value("scheme") ?? "";
+    // What nobody has chosen is what the plan says: it depends on the program that the output is for.
+    const show = (plan) => {
+      fill(standard, `default (${plan.scheme})`);
+      if (value("scheme") === undefined) fill(help, schemeHelp());
+    };
+    return { node: field({ label: "Scheme", key: "scheme", control, help }), show };
   }
   function schemeHelp(name) {
-    const scheme = vocabulary.schemes.find((candidate) => candidate.name === (name ?? vocabulary.schemes[0].name));
+    const wanted = name || state.plan?.scheme || vocabulary.schemes[0].name;
+    const scheme = vocabulary.schemes.find((candidate) => candidate.name === wanted);
     return scheme ? `${scheme.when}; ${scheme.opened_by ?? "no program is known to open it"}` : "";
   }
   function methodField() {
@@ -225,6 +232,7 @@ export function settingsForm(state, vocabulary, changed) {
     /** What the plan decided stands as placeholder. */
     update(plan) {
       parts.output.control.placeholder = plan.output;
+      parts.scheme.show(plan);
       if (value("method") === undefined && plan.method) fill(parts.method.control.options[0], `default (${plan.method})`);
       if (parts.method.inForce !== plan.method && value("method") === undefined) showSearch();
       parts.method.inForce = plan.method;

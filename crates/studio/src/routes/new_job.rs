@@ -6,14 +6,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use roundwise_convert::ConvertError;
 use roundwise_convert::plan::BudgetFile;
-use roundwise_convert::run::Target;
 use roundwise_convert::tensor_file::{UnfinishedFile, available_bytes};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::files::require_there;
 use super::jobs::snapshot_of;
-use super::plan::{Opened, time_of};
+use super::plan::{Opened, refuse_place, time_of};
 use crate::answer::{FieldComplaint, Refusal};
 use crate::call::Call;
 use crate::job::{Job, JobKind, JobOrder, JobState, Record, now};
@@ -104,36 +103,6 @@ fn check_budget(kind: JobKind, budget: Option<&BudgetFile>) -> Result<(), Refusa
         }
         (_, None) => Ok(()),
     }
-}
-
-/// Refuses an output that may not be written where it is to be.
-fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
-    let output = &opened.checked.output;
-    // First, since an input always exists, and Replace must not be the advice.
-    if opened.source.checkpoint.same_file_as(output) {
-        let error = ConvertError::OutputIsInput { path: output.clone() };
-        return Err(Refusal::from(error).at("output"));
-    }
-    let target = Target::output(&opened.checked.job(replace)?, "the output");
-    let checked = target.check_folder().and_then(|()| target.check());
-    checked.map_err(|error| match &error {
-        ConvertError::OutputExists { path } => {
-            Refusal::conflict("exists", format!("{}: exists already", path.display()))
-                .with_help("Choose another output, or Replace.")
-                .at("output")
-        }
-        ConvertError::OutputIsFolder { path, .. } | ConvertError::FolderNotEmpty { path } => {
-            Refusal::conflict("exists", format!("{}: is a folder already", path.display()))
-                .with_help("Choose another output.")
-                .at("output")
-        }
-        ConvertError::NoFolder { folder, .. } => {
-            Refusal::not_found(format!("{}: there is no such folder", folder.display()))
-                .with_help("Choose another output.")
-                .at("output")
-        }
-        _ => Refusal::from(error).with_help("Choose another output.").at("output"),
-    })
 }
 
 fn enqueue(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use roundwise_convert::plan::{Action, PlanAnswer, Workers};
 use roundwise_convert::recipe::shell_text;
+use roundwise_convert::run::Target;
 use roundwise_convert::scheme::CATALOG;
 use roundwise_convert::source::LayerInputs;
 use roundwise_convert::tensor_file::available_bytes;
@@ -92,6 +93,14 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
     let counted = |is_counted: fn(Action) -> bool| {
         plan.tensors.iter().filter(|it| is_counted(it.action())).count()
     };
+    let told = |refusal: Refusal, field: Option<&str>| {
+        let (kind, message, help) = refusal.parts();
+        json!({ "kind": kind, "message": message, "help": help, "field": field })
+    };
+    let nothing = plan.check_purpose(source).err().map(|error| told(error.into(), None));
+    // A file that is there already is no problem: whether it is replaced is asked at the start.
+    let place = || refuse_place(opened, true).err().map(|refusal| told(refusal, Some("output")));
+    let problem = nothing.or_else(place);
     let more = json!({
         "method": checked.recipe.method(),
         "scheme": checked.recipe.scheme().to_string(),
@@ -101,10 +110,7 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         "output": checked.output.to_string_lossy(),
         "output_exists": checked.output.exists(),
         "free_bytes": available_bytes(&checked.output),
-        "problem": plan.check_purpose(source).err().map(|error| {
-            let (kind, message, help) = Refusal::from(error).parts();
-            json!({ "kind": kind, "message": message, "help": help })
-        }),
+        "problem": problem,
         "unfinished": unfinished(checked)?,
         "command": words,
         "shell": shell_text(&words),
@@ -116,6 +122,36 @@ fn answer(shared: &Shared, opened: &Opened, plan: &Plan) -> Result<Map<String, V
         answer.extend(more);
     }
     Ok(answer)
+}
+
+/// Refuses an output that may not be written where it is to be.
+pub(super) fn refuse_place(opened: &Opened, replace: bool) -> Result<(), Refusal> {
+    let output = &opened.checked.output;
+    // First, since an input always exists, and Replace must not be the advice.
+    if opened.source.checkpoint.same_file_as(output) {
+        let error = ConvertError::OutputIsInput { path: output.clone() };
+        return Err(Refusal::from(error).at("output"));
+    }
+    let target = Target::output(&opened.checked.job(replace)?, "the output");
+    let checked = target.check_folder().and_then(|()| target.check());
+    checked.map_err(|error| match &error {
+        ConvertError::OutputExists { path } => {
+            Refusal::conflict("exists", format!("{}: exists already", path.display()))
+                .with_help("Choose another output, or Replace.")
+                .at("output")
+        }
+        ConvertError::OutputIsFolder { path, .. } | ConvertError::FolderNotEmpty { path } => {
+            Refusal::conflict("exists", format!("{}: is a folder already", path.display()))
+                .with_help("Choose another output.")
+                .at("output")
+        }
+        ConvertError::NoFolder { folder, .. } => {
+            Refusal::not_found(format!("{}: there is no such folder", folder.display()))
+                .with_help("Choose another output.")
+                .at("output")
+        }
+        _ => Refusal::from(error).with_help("Choose another output.").at("output"),
+    })
 }
 
 fn order(checked: &Checked) -> JobOrder {
