@@ -42,7 +42,7 @@ pub(super) fn run(workspace: &Workspace, python: &Path, tool: Option<&Path>) -> 
     script.arg(workspace.target("served-by-vllm"));
     let text = command::output(&mut script)?;
     let found: Found = serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
-    let table = found.table(&vector_instructions());
+    let table = found.table(vector_instructions());
     print!("{table}");
     let defects: usize = found.findings.iter().map(|finding| finding.defects.len()).sum();
     match defects {
