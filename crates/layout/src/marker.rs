@@ -130,11 +130,13 @@ impl Marker {
     /// Returns the marker of the same layer, multiplied in this precision.
     #[must_use]
     pub fn asking_for(self, precision: MatmulPrecision) -> Self {
-        let full_precision_matrix_mult = (precision == MatmulPrecision::Full).then_some(true);
         let format = Format::named(&self.format);
         let has_choice = format.is_some_and(|format| format.grid == GridKind::Int4);
-        let linear_dtype =
-            (precision == MatmulPrecision::EightBits && has_choice).then(|| EIGHT_BITS.to_owned());
+        let (full_precision_matrix_mult, linear_dtype) = match precision {
+            MatmulPrecision::Any => (None, None),
+            MatmulPrecision::EightBits => (None, has_choice.then(|| EIGHT_BITS.to_owned())),
+            MatmulPrecision::Full => (Some(true), None),
+        };
         Marker { full_precision_matrix_mult, linear_dtype, ..self }
     }
 

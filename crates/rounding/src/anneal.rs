@@ -25,7 +25,7 @@ const WORTH_A_PASS: f64 = 0.9;
 /// eleven.
 const RUNAWAY: f64 = 1.25;
 
-/// Times that a block is tried again.
+/// Times that a block is tried again. Then it stays as it was; the damping remains for all that follows.
 const RETRIES: usize = 4;
 
 /// A walk that turns back to a larger λ gives the budget to the moves that pay most, and needs some passes

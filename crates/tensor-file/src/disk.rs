@@ -292,7 +292,8 @@ pub(crate) fn stamp(file: &File, bytes: u64) -> blake3::Hasher {
     let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok();
     let modified = file.metadata().and_then(|metadata| metadata.modified());
     // Contents are not hashed as a whole: that would read a model twice before anything happens. A copied input
-    // therefore counts as another one, which costs a new start and never a wrong file.
+    // therefore counts as another one, which costs a new start. A change between the samples that keeps length and time
+    // is not seen.
     let modified = modified.ok().and_then(since).map_or(0, |time| time.as_nanos());
     let mut hasher = blake3::Hasher::new();
     hasher.update(&bytes.to_le_bytes()).update(&modified.to_le_bytes());

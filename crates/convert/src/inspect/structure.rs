@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use roundwise_layout::{
     MatmulPrecision, QUANTIZATION_METADATA, layer_of, layer_of_input_scale, weight_of,
 };
+use roundwise_scheme::GridKind;
 use roundwise_tensor_file::TensorHeader;
 
 use crate::inspect::comparison::{Comparison, finding};
@@ -94,15 +95,24 @@ impl Comparison {
             .map(|name| finding(name, "is not in the original"))
     }
 
-    /// Finds layers that were multiplied in full precision and no longer are.
+    /// Finds layers that were multiplied more precisely than they are now.
     fn lost_precision(&self) -> impl Iterator<Item = Finding> {
         let now = &self.converted.stored;
         let asked = self.original.stored.matmul_precisions.iter();
-        let full = asked.filter(|(_, precision)| **precision == MatmulPrecision::Full);
-        let lost = full.filter(|(layer, full)| now.matmul_precision(layer) != **full);
-        // What is no longer in codes is multiplied in full precision anyway.
-        lost.filter(|(layer, _)| now.layers.contains_key(*layer))
-            .map(|(layer, _)| finding(layer, "no longer asks for products in full precision"))
+        let lost = asked.filter(|(layer, asked)| now.matmul_precision(layer) != **asked);
+        lost.filter_map(|(layer, asked)| {
+            // What is no longer in codes is multiplied in full precision anyway.
+            let stored = now.layers.get(layer)?;
+            let problem = match asked {
+                MatmulPrecision::Full => "no longer asks for products in full precision",
+                // Other codes have no inputs of 4 bits.
+                MatmulPrecision::EightBits if stored.scheme.grid() == GridKind::Int4 => {
+                    "no longer asks for products with inputs of 8 bits"
+                }
+                MatmulPrecision::EightBits | MatmulPrecision::Any => return None,
+            };
+            Some(finding(layer, problem))
+        })
     }
 
     fn lost_metadata(&self) -> impl Iterator<Item = Finding> {

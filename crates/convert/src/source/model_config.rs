@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::model::{Preset, Shapes};
 use crate::recipe::{Program, RecipeFile};
 use crate::source::experts::is_of_single_expert;
-use crate::source::text_part::TextPart;
+use crate::source::text_part::{TextPart, ties_head};
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
@@ -102,10 +102,7 @@ impl ServedModel {
 
     /// Returns whether tokens are scored by the embedding, whatever else a file has for it.
     pub(crate) fn has_tied_head(&self) -> bool {
-        let is_tied = |config: &Value| {
-            config.get("tie_word_embeddings").and_then(Value::as_bool) == Some(true)
-        };
-        is_tied(&self.config) || self.config.get("text_config").is_some_and(is_tied)
+        ties_head(&self.config) == Some(true)
     }
 }
 

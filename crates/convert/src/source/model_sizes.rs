@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::model::Shapes;
-use crate::source::text_part::{EMBEDDING, LAYERS, TEXT_CONFIGS, TextPart};
+use crate::source::text_part::{EMBEDDING, LAYERS, TextPart, text_config};
 
 /// Key of the width of a table of words that is projected into the model's.
 const NARROW: &str = "word_embed_proj_dim";
@@ -16,7 +16,7 @@ const FURTHER_LAYERS: [&str; 2] = ["nextn", "mtp"];
 /// Returns where a configuration and the tensors beside it differ, so that programs would fail, or build another
 /// model; `None` where they do not, or where the names say nothing of it.
 pub(crate) fn differing_size(config: &Value, shapes: &Shapes<'_>) -> Option<String> {
-    let inner = TEXT_CONFIGS.iter().find_map(|key| config.get(key));
+    let inner = text_config(config);
     let size = |key: &str| inner.and_then(|it| it.get(key)).or_else(|| config.get(key))?.as_u64();
     let embedding = shapes.names().find(|name| name.ends_with(EMBEDDING))?;
     let start = embedding.strip_suffix(EMBEDDING).unwrap_or_default();

@@ -9,7 +9,19 @@ use serde_json::Value;
 use crate::model::{FamilyRule, FamilyRules, Preset, Shapes};
 
 /// Where the configuration of a model with several parts describes the one that writes text.
-pub(crate) const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
+const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
+
+/// Returns the entries that describe the part that writes text, where they are apart.
+pub(crate) fn text_config(config: &Value) -> Option<&Value> {
+    TEXT_CONFIGS.iter().find_map(|key| config.get(key))
+}
+
+/// Returns whether tokens are scored by the embedding, where a configuration says so of the model or of the part.
+pub(crate) fn ties_head(config: &Value) -> Option<bool> {
+    let told = [Some(config), text_config(config)].into_iter().flatten();
+    let told = told.filter_map(|config| config.get("tie_word_embeddings")?.as_bool());
+    told.reduce(|one, other| one || other)
+}
 
 /// End of the name of the table of words: a matrix of words × hidden size.
 pub(crate) const EMBEDDING: &str = "embed_tokens.weight";
@@ -123,18 +135,14 @@ impl<'a> TextPart<'a> {
 
     /// Returns an entry of the configuration of the part, or else of the model.
     pub(crate) fn setting(&self, key: &str) -> Option<&'a Value> {
-        let inner = TEXT_CONFIGS.iter().find_map(|key| self.config.get(key));
-        inner.and_then(|it| it.get(key)).or_else(|| self.config.get(key))
+        text_config(self.config).and_then(|it| it.get(key)).or_else(|| self.config.get(key))
     }
 
     /// Returns whether the configuration says that tokens are not scored by the embedding, and nothing else scores them.
     fn lacks_head(&self) -> bool {
-        let inner = TEXT_CONFIGS.iter().find_map(|key| self.config.get(key));
-        let told = [Some(self.config), inner].into_iter().flatten();
-        let told = told.filter_map(|config| config.get("tie_word_embeddings")?.as_bool());
-        let told: Vec<bool> = told.collect();
-        let is_apart = !told.is_empty() && !told.contains(&true);
-        is_apart && !self.start.is_empty() && self.shapes.first_holding(OUTPUT_HEAD).is_none()
+        ties_head(self.config) == Some(false)
+            && !self.start.is_empty()
+            && self.shapes.first_holding(OUTPUT_HEAD).is_none()
     }
 
     /// Returns the names of the layers that write text, by their numbers.

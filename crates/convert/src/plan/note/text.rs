@@ -144,8 +144,9 @@ fn unwrapped(wrapper: &str, tensors: usize) -> String {
 
 fn unwrapped_inside(wrappers: &[&str], tensors: usize) -> String {
     let wrappers: Vec<String> = wrappers.iter().map(|wrapper| format!("`{wrapper}.`")).collect();
+    let is = if wrappers.len() == 1 { "is" } else { "are" };
     let (wrappers, tensors) = (wrappers.join(" and "), counted(tensors, "tensor"));
-    format!("{wrappers}, which training code puts inside names, is taken off {tensors}")
+    format!("{wrappers}, which training code puts inside names, {is} taken off {tensors}")
 }
 
 fn names_stay(dialect: Dialect) -> Text {
