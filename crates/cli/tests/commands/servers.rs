@@ -838,6 +838,10 @@ fn scales_of_the_cache_go_along_with_their_entry_or_not_at_all() {
         assert_eq!(quantization(&folder, output)["kv_cache_scheme"], cache, "{output}");
         assert_eq!(scales(&format!("{output}/model.safetensors")), 1, "{output}");
     }
+    let layer = format!("{ATTENTION}.k_scale");
+    let plan =
+        ["plan", "cached", "--layout", "modelopt", "--scheme", "fp8-row", "--explain", &layer];
+    assert!(folder.done(&plan).contains("cache of keys and values"));
     for (command, output, file) in [
         (
             &["convert", "cached", "--layout", "modelopt", "--scheme", "fp8-row", "-o", "other"][..],

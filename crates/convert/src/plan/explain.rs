@@ -4,6 +4,7 @@ use crate::error::ConvertError;
 use crate::plan::decision::PlannedTensor;
 use crate::plan::plan::Plan;
 use crate::plan::questions::{Answer, Question, Questions, Wish, first_verdict};
+use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
 use crate::recipe::{Purpose, Recipe, Setting, Text};
 use crate::source::Source;
@@ -67,7 +68,14 @@ pub fn explain(request: &PlanRequest<'_>, name: &str) -> Result<Explanation, Con
         answer: answer_in_words(answer, request.recipe),
         decides: decides == Some(answer.question),
     });
-    Ok(Explanation { planned, made_of, steps: steps.collect() })
+    let mut steps: Vec<Step> = steps.collect();
+    // Decided of the whole file, once it is known what uses it.
+    if planned.reason == Reason::CacheScale {
+        steps.iter_mut().for_each(|step| step.decides = false);
+        let answer = planned.because();
+        steps.push(Step { asked: "cache of keys and values".into(), answer, decides: true });
+    }
+    Ok(Explanation { planned, made_of, steps })
 }
 
 fn made_of(source: &Source, planned: &PlannedTensor) -> Vec<String> {
