@@ -4,9 +4,11 @@ mod vllm;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Map;
 
 use crate::command;
@@ -31,23 +33,31 @@ pub(crate) struct Options {
     pub(crate) vllm: Option<PathBuf>,
 }
 
-/// The output of `clients/served_models.py`.
+/// What a client printed about the folders that it was given.
 #[derive(Deserialize)]
-struct Found {
+struct Found<More> {
     /// Of the packages that read the files.
     versions: Map<String, serde_json::Value>,
-    findings: Vec<Finding>,
+    findings: Vec<Finding<More>>,
 }
 
 #[derive(Deserialize)]
-struct Finding {
+struct Finding<More> {
     model: String,
     scheme: String,
     layout: String,
-    /// Largest change of an answer, relative to the largest answer.
+    /// How far answers change, where it could answer.
     change: Option<f64>,
-    bytes: u64,
     defects: Vec<String>,
+    /// What this client alone tells.
+    #[serde(flatten)]
+    more: More,
+}
+
+/// What transformers made of a folder, whose changes are relative to the largest answer.
+#[derive(Deserialize)]
+struct Size {
+    bytes: u64,
 }
 
 /// The document, and the lines between which its table stands.
@@ -78,14 +88,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.short {
         script.arg("--short");
     }
-    let text = command::output(&mut script)?;
-    let found: Found = serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+    let found = Found::<Size>::of(&mut script)?;
     let table = found.table();
     print!("{table}");
-    let defects: usize = found.findings.iter().map(|finding| finding.defects.len()).sum();
-    if defects > 0 {
-        bail!("{defects} differences");
-    }
+    found.refuse_defects()?;
     if !options.short {
         write_table(workspace, &table, BEGIN, END)?;
     }
@@ -97,37 +103,53 @@ fn binary(workspace: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
     named.map_or_else(|| workspace.release_binary(), |path| Ok(path.to_owned()))
 }
 
-/// Lists packages with their versions.
-fn versions(of: &Map<String, serde_json::Value>) -> String {
-    let version = |(name, version): (&String, &serde_json::Value)| {
-        format!("{name} {}", version.as_str().unwrap_or_default())
-    };
-    of.iter().map(version).collect::<Vec<_>>().join(", ")
+impl<More: DeserializeOwned> Found<More> {
+    /// Has a client look at folders.
+    fn of(script: &mut Command) -> Result<Self> {
+        let text = command::output(script)?;
+        serde_json::from_str(&text).with_context(|| format!("read {text}"))
+    }
+
+    /// Lists packages with their versions.
+    fn versions(&self) -> String {
+        let version = |(name, version): (&String, &serde_json::Value)| {
+            format!("{name} {}", version.as_str().unwrap_or_default())
+        };
+        self.versions.iter().map(version).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Prints what is wrong, and fails if anything is.
+    fn refuse_defects(&self) -> Result<()> {
+        let mut defects = 0;
+        for Finding { model, scheme, layout, defects: found, .. } in &self.findings {
+            found.iter().for_each(|defect| println!("DIFFERS {model} {scheme} {layout}: {defect}"));
+            defects += found.len();
+        }
+        ensure!(defects == 0, "{defects} differences");
+        Ok(())
+    }
 }
 
-impl Found {
+impl Found<Size> {
     fn table(&self) -> String {
         let mut table = format!(
             "Opened with {}.\n\n| model | scheme | layout | file | answers change by |\n\
              |---|---|---|---|---|\n",
-            versions(&self.versions)
+            self.versions()
         );
         for finding in &self.findings {
-            let Finding { model, scheme, layout, change, bytes, defects } = finding;
+            let Finding { model, scheme, layout, change, defects, more } = finding;
             let change = match change {
                 Some(0.0) => "nothing".to_owned(),
                 Some(change) => format!("{:.2} % (inputs in 8 bits)", 100.0 * change),
                 None if defects.is_empty() => "refused: transformers does not open it".to_owned(),
                 None => "not opened".to_owned(),
             };
-            let size = match bytes {
+            let size = match more.bytes {
                 0 => "–".to_owned(),
                 bytes => format!("{} KiB", bytes.div_ceil(1024)),
             };
             table += &format!("| {model} | `{scheme}` | `{layout}` | {size} | {change} |\n");
-            for defect in defects {
-                println!("DIFFERS {model} {scheme} {layout}: {defect}");
-            }
         }
         table
     }

@@ -42,8 +42,8 @@ pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA, is_marker};
 pub use matmul_precision::MatmulPrecision;
 pub use names::{
-    bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale, layer_of_weight,
-    weight_of,
+    bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale,
+    layer_of_legacy_input_scale, layer_of_weight, legacy_input_scale_of, weight_of,
 };
 pub use opened_by::{opener, opener_of_banks, opener_of_experts, reads_banks, reads_tables};
 pub use opener::{Opener, OpenerKind, Servers};

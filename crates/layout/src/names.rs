@@ -8,6 +8,9 @@ const PACKED_ENDING: &str = ".weight_packed";
 const BIAS_ENDING: &str = ".bias";
 const INPUT_SCALE_ENDING: &str = ".input_scale";
 
+/// What stands behind the name of a layer in that of its activation scale in files of the time before markers.
+pub(crate) const LEGACY_INPUT_SCALE: &str = "scale_input";
+
 /// Returns what follows `x.` in the names of all tensors of a layer `x`, in their order.
 pub(crate) fn parts_of<'a>(file: &'a Checkpoint, layer: &str) -> impl Iterator<Item = &'a str> {
     let inside = format!("{layer}.");
@@ -65,4 +68,14 @@ pub fn layer_of_input_scale(name: &str) -> Option<&str> {
 /// Returns the name of the activation scale of a layer.
 pub fn input_scale_of(layer: &str) -> String {
     format!("{layer}{INPUT_SCALE_ENDING}")
+}
+
+/// Returns the name of the activation scale of a layer in files of the time before markers.
+pub fn legacy_input_scale_of(layer: &str) -> String {
+    format!("{layer}.{LEGACY_INPUT_SCALE}")
+}
+
+/// Returns the layer of a tensor that is called as activation scales were before there were markers.
+pub fn layer_of_legacy_input_scale(name: &str) -> Option<&str> {
+    name.strip_suffix(LEGACY_INPUT_SCALE)?.strip_suffix('.')
 }

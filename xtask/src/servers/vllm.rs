@@ -2,32 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::Deserialize;
-use serde_json::Map;
 
-use crate::command;
 use crate::python::Python;
-use crate::servers::{binary, versions, write_table};
+use crate::servers::{Finding, Found, binary, write_table};
 use crate::workspace::Workspace;
 
-/// The output of `clients/served_by_vllm.py`.
+/// What vLLM made of a folder.
 #[derive(Deserialize)]
-struct Found {
-    /// Of the packages that read the files.
-    versions: Map<String, serde_json::Value>,
-    findings: Vec<Finding>,
-}
-
-#[derive(Deserialize)]
-struct Finding {
-    model: String,
-    scheme: String,
-    layout: String,
-    /// Mean change of the logarithm of the probability of a word; none where the processor has no kernel.
-    change: Option<f64>,
+struct Opening {
     is_opened: bool,
-    defects: Vec<String>,
 }
 
 /// The lines of the document between which the table stands.
@@ -40,15 +25,11 @@ pub(super) fn run(workspace: &Workspace, python: &Path, tool: Option<&Path>) -> 
     let mut script = python.command(&[]);
     script.arg(workspace.path("xtask/clients/served_by_vllm.py")).arg(binary(workspace, tool)?);
     script.arg(workspace.target("served-by-vllm"));
-    let text = command::output(&mut script)?;
-    let found: Found = serde_json::from_str(&text).with_context(|| format!("read {text}"))?;
+    let found = Found::<Opening>::of(&mut script)?;
     let table = found.table(vector_instructions());
     print!("{table}");
-    let defects: usize = found.findings.iter().map(|finding| finding.defects.len()).sum();
-    match defects {
-        0 => write_table(workspace, &table, BEGIN, END),
-        _ => bail!("{defects} differences"),
-    }
+    found.refuse_defects()?;
+    write_table(workspace, &table, BEGIN, END)
 }
 
 /// Names the widest instructions of the processor, which decide what vLLM has kernels for.
@@ -63,24 +44,23 @@ fn vector_instructions() -> &'static str {
     }
 }
 
-impl Found {
+impl Found<Opening> {
     fn table(&self, instructions: &str) -> String {
         let mut table = format!(
             "Opened with {}, on a CPU with {instructions}.\n\n| model | scheme | layout | vLLM |\n|---|---|---|---|\n",
-            versions(&self.versions)
+            self.versions()
         );
         for finding in &self.findings {
-            let Finding { model, scheme, layout, change, is_opened, defects } = finding;
+            let Finding { model, scheme, layout, change, defects, more } = finding;
             let said = match change {
                 _ if !defects.is_empty() => "wrong".to_owned(),
                 Some(change) => format!("writes; logarithms change by {change:.3}"),
-                None if *is_opened => "opens; this CPU has no kernel to write with it".to_owned(),
+                None if more.is_opened => {
+                    "opens; this CPU has no kernel to write with it".to_owned()
+                }
                 None => "says that this CPU has no kernel".to_owned(),
             };
             table += &format!("| {model} | `{scheme}` | `{layout}` | {said} |\n");
-            for defect in defects {
-                println!("DIFFERS {model} {scheme} {layout}: {defect}");
-            }
         }
         table
     }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use roundwise_layout::Layout;
 use serde::Deserialize;
 
 use crate::model::architecture::Architecture;
@@ -202,6 +203,11 @@ impl Preset {
             rule.model_types.is_empty() || rule.model_types.iter().any(|it| it == model_type)
         };
         self.layer_names.iter().filter(is_of).any(|rule| rule.names.matches(name))
+    }
+
+    /// Returns the layout in which servers read the family's banks of experts in codes, if they do.
+    pub(crate) fn layout_of_banks(&self) -> Option<Layout> {
+        (!self.coded_banks.is_empty()).then_some(Layout::Mxfp4)
     }
 
     /// Returns whether servers read codes of a bank of experts.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use roundwise_grid::{E4m3, Grid};
 use roundwise_layout::{
     LayerShape, Layout, Spelling, StoredLayer, input_scale_of, layer_of_input_scale,
+    layer_of_legacy_input_scale, legacy_input_scale_of,
 };
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::TensorHeader;
@@ -12,7 +13,7 @@ use roundwise_tensor_file::TensorHeader;
 use crate::error::ConvertError;
 use crate::model::Detected;
 use crate::plan::decision::Decision;
-use crate::plan::questions::{LEGACY_INPUT_SCALE, served_layer};
+use crate::plan::questions::served_layer;
 use crate::plan::reason::Reason;
 use crate::recipe::PlainDtype;
 use crate::source::Source;
@@ -143,7 +144,7 @@ impl<'a> Migration<'a> {
     ) -> (Decision, Reason) {
         let is_divisor = header.name.ends_with(INPUT_DIVISOR);
         let is_measured = layer_of_input_scale(&header.name).is_some()
-            || header.name.ends_with(LEGACY_INPUT_SCALE)
+            || layer_of_legacy_input_scale(&header.name).is_some()
             || is_divisor;
         // One that multiplies stands for another number than one that divides, and no tensor is computed here.
         let divides = self.layout == Layout::CompressedTensors && stored.scheme == Scheme::NVFP4;
@@ -162,7 +163,7 @@ impl<'a> Migration<'a> {
         }
         let name = match self.layout {
             _ if is_divisor => header.name.clone(),
-            Layout::ComfyLegacy => format!("{}{LEGACY_INPUT_SCALE}", stored.layer),
+            Layout::ComfyLegacy => legacy_input_scale_of(&stored.layer),
             Layout::Comfy
             | Layout::CompressedTensors
             | Layout::Fp8

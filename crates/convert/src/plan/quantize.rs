@@ -53,7 +53,7 @@ impl<'a> Quantization<'a> {
         // Whatever becomes of a weight that was in codes, it keeps nothing of the old ones.
         match (&verdict.wish, stored, foreign) {
             (Wish::Codes(scheme), ..) => {
-                let bias = self.questions.bias_of(header).cloned();
+                let bias = self.questions.bias_of(header, &verdict.wish).cloned();
                 let scheme = *scheme;
                 self.complain_of_stack(layer_of(&header.name), scheme);
                 let input_scale = self.questions.recipe.input_scale(scheme);
@@ -63,7 +63,7 @@ impl<'a> Quantization<'a> {
                     input_scale,
                     bias,
                     band_rows: None,
-                    keeps_codes: self.questions.keeps_codes(header),
+                    keeps_codes: self.questions.keeps_codes(header, &verdict.wish),
                 };
                 let reason = match (stored, foreign) {
                     (Some(stored), _) => reason.of_stored(stored),

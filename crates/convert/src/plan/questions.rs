@@ -17,7 +17,7 @@
 use regex::Regex;
 use roundwise_layout::{
     LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_input_scale,
-    layer_of_weight, reads_tables, weight_of,
+    layer_of_legacy_input_scale, layer_of_weight, reads_tables, weight_of,
 };
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{GridKind, Scheme, Tiling};
@@ -33,9 +33,6 @@ use crate::source::experts::{bank_shape, is_expert_bank};
 use crate::source::model_config::ServedModel;
 use crate::source::numbers::{float_dtype, matrix_shape};
 use crate::source::text_part::OUTPUT_HEAD;
-
-/// End of the name of an activation scale in files of the time before markers.
-pub(crate) const LEGACY_INPUT_SCALE: &str = ".scale_input";
 
 /// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -260,9 +257,9 @@ impl<'a> Questions<'a> {
         let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
         let stays = |weight: &TensorHeader| {
             // It is measured for the range of E4M3 (largest input / 448): codes of another grid need another.
-            let is_fp8 = stored.scheme == Scheme::FP8
-                && self.verdict(weight).wish == Wish::Codes(Scheme::FP8);
-            is_fp8 || reads_input_scale(stored.scheme) && self.keeps_codes(weight)
+            let wish = self.verdict(weight).wish;
+            let is_fp8 = stored.scheme == Scheme::FP8 && wish == Wish::Codes(Scheme::FP8);
+            is_fp8 || reads_input_scale(stored.scheme) && self.keeps_codes(weight, &wish)
         };
         layer_of_input_scale(&header.name).is_some()
             && self.recipe.layout() == Layout::Comfy
@@ -272,14 +269,16 @@ impl<'a> Questions<'a> {
     /// Returns whether programs would round inputs by this scale if it were there for the codes that its layer gets.
     fn misses_input_scale(&self, header: &TensorHeader, stored: &StoredLayer) -> bool {
         let is_measured = layer_of_input_scale(&header.name).is_some()
-            || header.name.ends_with(LEGACY_INPUT_SCALE);
+            || layer_of_legacy_input_scale(&header.name).is_some();
         let weight = self.source.checkpoint.get(&weight_of(&stored.layer));
         let wish = weight.map(|weight| self.verdict(weight).wish);
         is_measured && matches!(wish, Some(Wish::Codes(scheme)) if reads_input_scale(scheme))
     }
 
     /// Returns whether the codes that the input has of a weight are those that it is to become.
-    pub(crate) fn keeps_codes(&self, header: &TensorHeader) -> bool {
+    ///
+    /// - `wish`: for the weight
+    pub(crate) fn keeps_codes(&self, header: &TensorHeader, wish: &Wish) -> bool {
         let Some(stored) = self.source.stored_layer(header) else { return false };
         // What layers have in common in the output may be other numbers than in the input: scales of a stack in
         // servers' files, and of a module.
@@ -288,7 +287,7 @@ impl<'a> Questions<'a> {
             && stored.experts.is_none()
             && !self.source.stored.odd_scales.contains_key(&stored.layer)
             && !self.source.adapters().change(&header.name)
-            && self.verdict(header).wish == Wish::Codes(stored.scheme)
+            && *wish == Wish::Codes(stored.scheme)
     }
 
     /// Biases change with the codes of their weight; layers without a bias are not given one.
@@ -298,19 +297,22 @@ impl<'a> Questions<'a> {
         }
         let layer = header.name.strip_suffix(".bias")?;
         let weight = self.source.checkpoint.get(&weight_of(layer))?;
-        let is_corrected = self.bias_of(weight).is_some_and(|bias| bias.name == header.name)
-            && matches!(self.verdict(weight).wish, Wish::Codes(_));
+        let wish = self.verdict(weight).wish;
+        let is_corrected = matches!(wish, Wish::Codes(_))
+            && self.bias_of(weight, &wish).is_some_and(|bias| bias.name == header.name);
         let verdict = Verdict { wish: Wish::Correct, reason: Reason::CorrectedBias };
         Some(Answer::new(Question::CorrectedBias, is_corrected.then_some(verdict)))
     }
 
     /// Returns the bias that is to be corrected with the codes of a weight.
-    pub(crate) fn bias_of(&self, weight: &TensorHeader) -> Option<&'a TensorHeader> {
+    ///
+    /// - `wish`: for the weight
+    pub(crate) fn bias_of(&self, weight: &TensorHeader, wish: &Wish) -> Option<&'a TensorHeader> {
         if self.recipe.bias_correction() == BiasCorrection::None {
             return None;
         }
         // Codes that stay have no error that a bias could take up.
-        if self.keeps_codes(weight) {
+        if self.keeps_codes(weight, wish) {
             return None;
         }
         // A bias that is scaled elsewhere, kept or removed by name, or no plain numbers, is not

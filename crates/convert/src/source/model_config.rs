@@ -198,8 +198,8 @@ fn layout_of_banks(input: &Path, scheme: Option<&str>, program: &str) -> Option<
     let scheme: Scheme = scheme?.parse().ok()?;
     let is_server = Program::NAMES.iter().any(|(name, it)| *name == program && it.is_server());
     let preset = Preset::of_model_type(&served_type(&config_in(input)?)?)?;
-    let is_stored = scheme.has_scales() && Layout::Mxfp4.admits(scheme).is_ok();
-    (is_server && is_stored && !preset.coded_banks.is_empty()).then_some(Layout::Mxfp4)
+    let is_stored = |layout: &Layout| scheme.has_scales() && layout.admits(scheme).is_ok();
+    preset.layout_of_banks().filter(|layout| is_server && is_stored(layout))
 }
 
 /// Returns whether the folder of a language model becomes a folder again, which it does unless a single file is

@@ -126,8 +126,7 @@ impl ExpertBanks {
         let all = file.tensors().iter().map(TensorHeader::byte_len);
         let total_bytes = all.fold(0, u64::saturating_add);
         let is_read_in_codes = detected.components().any(|it| it.has_coded_banks);
-        let is_served = served.is_some_and(|served| !served.preset.coded_banks.is_empty());
-        let layout_of_servers = is_served.then_some(Layout::Mxfp4);
+        let layout_of_servers = served.and_then(|served| served.preset.layout_of_banks());
         let found = Self { tensors, bytes, total_bytes, is_read_in_codes, layout_of_servers };
         (tensors > 0).then_some(found)
     }

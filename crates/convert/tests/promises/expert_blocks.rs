@@ -1,17 +1,15 @@
 //! Banks of experts of gpt-oss become codes as OpenAI stores them, and nothing else of the model does.
 
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roundwise_convert::inspect::{Biases, inspect};
 use roundwise_convert::plan::Decision;
 use roundwise_convert::source::for_input;
 use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{
-    ConvertError, Event, Job, Plan, PlanRequest, Recipe, RecipeFile, Report, Source, Unwatched,
-    Watch, convert, verify,
+    ConvertError, Job, Plan, PlanRequest, Recipe, RecipeFile, Report, Source, Unwatched, convert,
+    verify,
 };
 use roundwise_layout::Layout;
 use roundwise_tensor_file::{Checkpoint, Dtype};
@@ -19,6 +17,8 @@ use roundwise_testkit::files::{Tensor, bf16_bytes, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::stop_after::StopAfter;
 
 const EXPERTS: usize = 3;
 const HIDDEN: usize = 64;
@@ -398,17 +398,6 @@ fn learned_rounding_searches_every_expert() {
         let blocks = format!("{name}_blocks");
         let [before, after] = [&nearest, &learned].map(|file| bytes_of(file, &blocks));
         assert_eq!((before.len(), before == after), (after.len(), rounding.is_nearest), "{name}");
-    }
-}
-
-/// Stops after a number of finished tensors.
-struct StopAfter(AtomicUsize);
-
-impl Watch for StopAfter {
-    fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        let is_last = matches!(event, Event::Finished { is_recalled: false, .. })
-            && self.0.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -22,3 +22,4 @@ mod resume;
 mod settings;
 mod shared_scales;
 mod stability;
+mod stop_after;

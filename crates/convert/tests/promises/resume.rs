@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roundwise_convert::compute::Device;
 use roundwise_convert::report::Phase;
@@ -14,6 +13,8 @@ use roundwise_convert::{ConvertError, Event, Job, Recipe, RecipeFile, Unwatched,
 use roundwise_testkit::files::{Tensor, safetensors};
 use roundwise_testkit::weights::{Matrix, gaussian};
 use tempfile::TempDir;
+
+use crate::stop_after::StopAfter;
 
 fn model() -> Vec<u8> {
     let mut tensors: Vec<Tensor> = (0..6)
@@ -46,17 +47,6 @@ fn learned() -> RecipeFile {
             ..MethodOptions::default()
         },
         ..RecipeFile::default()
-    }
-}
-
-/// Stops after a number of finished tensors.
-struct StopAfter(AtomicUsize);
-
-impl Watch for StopAfter {
-    fn notice(&self, event: Event<'_>) -> ControlFlow<()> {
-        let is_last = matches!(event, Event::Finished { is_recalled: false, .. })
-            && self.0.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

@@ -7,7 +7,7 @@ use roundwise_tensor_file::{Checkpoint, Dtype, TensorHeader};
 
 use crate::legacy::{SCALE_FORMAT, SCALED_FP8, SCALED_FP16};
 use crate::marker::MARKER_PART;
-use crate::names::find_weight;
+use crate::names::{LEGACY_INPUT_SCALE, find_weight};
 use crate::read::stored_layer::StoredLayer;
 
 /// Scales and markers of a layer `x` are called `x.part`.
@@ -23,7 +23,7 @@ pub(crate) const SIDE_PARTS: [&str; 15] = [
     "weight_codebook",
     "weight_scalar",
     "scale_weight",
-    "scale_input",
+    LEGACY_INPUT_SCALE,
     "input_scale",
     "input_global_scale",
     MARKER_PART,

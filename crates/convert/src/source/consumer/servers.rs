@@ -33,7 +33,7 @@ fn takes_codes_of(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
                 .to_owned(),
         },
         Some(served)
-            if layout.is_of_transposed_banks() && served.preset.coded_banks.is_empty() =>
+            if layout.is_of_transposed_banks() && served.preset.layout_of_banks().is_none() =>
         {
             TakesCodes::No {
                 reason: format!(
@@ -63,7 +63,7 @@ fn takes_codes_of(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
 
 /// Lists the families whose banks of experts servers read in codes.
 fn models_with_coded_banks() -> String {
-    let presets = Preset::all().iter().filter(|preset| !preset.coded_banks.is_empty());
+    let presets = Preset::all().iter().filter(|preset| preset.layout_of_banks().is_some());
     let families: Vec<String> =
         presets.flat_map(|preset| &preset.model_types).map(|it| format!("`{it}`")).collect();
     families.join(", ")
