@@ -1,6 +1,9 @@
+use std::ops::Range;
+
 use roundwise_grid::Grid;
 
 use crate::kernel;
+use crate::losses::Losses;
 use crate::solve::{State, blocks};
 use crate::{Anneal, RoundingError, Watch};
 
@@ -108,35 +111,64 @@ fn pass<G: Grid>(
     let mut before = state.losses();
     for lines in blocks(state.cells.order.len(), block) {
         for _ in 0..=RETRIES {
-            let push = state.push(lines.clone());
-            let mut energies = Vec::new();
-            let moves = push.changed(|push| {
-                let factors = [lambda as f32, *damping as f32];
-                energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
-            });
-            // The budget is asked block by block, not after the pass: what earlier blocks gained stays,
-            // and no iterate is over the budget.
-            if state.weight_error_with(lines.clone(), &energies) > largest_energy {
-                state.undo::<G>(lines.clone(), &moves);
-                is_over = true;
-                break;
+            match move_block::<G>(state, &lines, [lambda, *damping], largest_energy, before) {
+                Moved::Kept(losses) => before = losses,
+                Moved::OverBudget => is_over = true,
+                Moved::RanAway => {
+                    *damping *= 2.0;
+                    continue;
+                }
             }
-            let former = state.line_energies[lines.clone()].to_vec();
-            state.line_energies[lines.clone()].copy_from_slice(&energies);
-            state.absorb(lines.clone(), moves.clone());
-            let losses = state.losses();
-            let is_worse = losses.objective(lambda) > before.objective(lambda);
-            if !is_worse || losses.projected <= before.projected * RUNAWAY {
-                before = losses;
-                break;
-            }
-            state.line_energies[lines.clone()].copy_from_slice(&former);
-            state.undo::<G>(lines.clone(), &moves);
-            state.absorb(lines.clone(), moves.scale(-1.0));
-            *damping *= 2.0;
+            break;
         }
     }
     is_over
+}
+
+/// What became of the moves of a block.
+enum Moved {
+    /// They stay, and leave these losses.
+    Kept(Losses),
+    /// They would break the budget, and are taken back.
+    OverBudget,
+    /// They were worse by far, and are taken back.
+    RanAway,
+}
+
+/// Moves a block of lines at once, and takes the moves back where they must not stay.
+///
+/// - `before`: losses of the codes as they are
+fn move_block<G: Grid>(
+    state: &mut State<'_>,
+    lines: &Range<usize>,
+    [lambda, damping]: [f64; 2],
+    largest_energy: f64,
+    before: Losses,
+) -> Moved {
+    let push = state.push(lines.clone());
+    let mut energies = Vec::new();
+    let moves = push.changed(|push| {
+        let factors = [lambda as f32, damping as f32];
+        energies = state.on_lines(lines.clone(), push, factors, kernel::descend::<G>);
+    });
+    // The budget is asked block by block, not after the pass: what earlier blocks gained stays,
+    // and no iterate is over the budget.
+    if state.weight_error_with(lines.clone(), &energies) > largest_energy {
+        state.undo::<G>(lines.clone(), &moves);
+        return Moved::OverBudget;
+    }
+    let former = state.line_energies[lines.clone()].to_vec();
+    state.line_energies[lines.clone()].copy_from_slice(&energies);
+    state.absorb(lines.clone(), moves.clone());
+    let losses = state.losses();
+    let is_worse = losses.objective(lambda) > before.objective(lambda);
+    if !is_worse || losses.projected <= before.projected * RUNAWAY {
+        return Moved::Kept(losses);
+    }
+    state.line_energies[lines.clone()].copy_from_slice(&former);
+    state.undo::<G>(lines.clone(), &moves);
+    state.absorb(lines.clone(), moves.scale(-1.0));
+    Moved::RanAway
 }
 
 /// Returns the factor between λ of one pass and of the next.

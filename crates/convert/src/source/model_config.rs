@@ -120,7 +120,8 @@ fn unread_name(file: &Checkpoint, preset: &Preset, model_type: &str) -> Option<S
     names.into_iter().find(|name| is_read(name) == Some(false)).cloned()
 }
 
-/// Beginnings of the names of layers of a model that writes text, alone or beside a model that sees.
+/// Beginnings of the names of layers of a model that writes text, alone or beside a model that sees: all `text_starts` of
+/// the presets, and none before them.
 const STARTS_OF_LAYERS: [&str; 5] = [
     "model.layers.",
     "layers.",

@@ -59,8 +59,8 @@ pub(crate) struct Repaired {
 }
 
 impl Source {
-    /// Opens a file or a folder of shards under the names that it has, without what training code puts inside them, and reads headers and markers
-    /// only.
+    /// Opens a file or a folder of shards under the names that it has, without what training code puts inside them,
+    /// and reads headers and markers only.
     ///
     /// # Errors
     /// [`ConvertError::File`] when something is wrong with the file,
@@ -69,14 +69,12 @@ impl Source {
         Self::open_as(path, None, Some(Names::Keep))
     }
 
-    /// Opens an output as [`Source::open`] does, before it has its name.
+    /// Opens an output that does not have its name yet, exactly as it is stored.
     ///
     /// # Errors
-    /// As [`Source::open`].
+    /// [`ConvertError::File`] when something is wrong with the file.
     pub(crate) fn open_unfinished(path: &Path) -> Result<Self, ConvertError> {
-        let checkpoint = Checkpoint::open(path)?;
-        let stored = StoredLayers::find(&checkpoint)?;
-        Ok(Self::of(checkpoint, stored, None))
+        Self::read(Checkpoint::open(path)?, None)
     }
 
     /// Opens a file as [`Source::open`] does, with names of another dialect translated into the model's
@@ -107,8 +105,7 @@ impl Source {
     ) -> Result<Self, ConvertError> {
         let mut checkpoint = opened(path)?;
         let inner_wrappers = take_off(&mut checkpoint);
-        let stored = StoredLayers::find(&checkpoint)?;
-        let source = Self { inner_wrappers, ..Self::of(checkpoint, stored, insisted) };
+        let source = Self { inner_wrappers, ..Self::read(checkpoint, insisted)? };
         if names == Some(Names::Keep) {
             return Ok(source);
         }
@@ -136,7 +133,11 @@ impl Source {
 
     /// Opens a file under exactly the names that it has.
     fn open_as_it_is(path: &Path, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
-        let checkpoint = opened(path)?;
+        Self::read(opened(path)?, insisted)
+    }
+
+    /// Finds the layers of a file that are in codes.
+    fn read(checkpoint: Checkpoint, insisted: Option<FileKind>) -> Result<Self, ConvertError> {
         let stored = StoredLayers::find(&checkpoint)?;
         Ok(Self::of(checkpoint, stored, insisted))
     }
