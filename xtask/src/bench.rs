@@ -17,7 +17,7 @@ pub(crate) use diffusion::{Diffusion, DiffusionRow};
 pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
-pub(crate) use rounding::{Figure, Measurement, Profile, profile};
+pub(crate) use rounding::{Figure, Growth, Measurement, Profile, growth, profile};
 
 use anyhow::Result;
 

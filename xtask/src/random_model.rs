@@ -44,6 +44,12 @@ impl RandomModel {
         Self { name, tensors: (0..count).map(square).collect() }
     }
 
+    /// Returns a model of one matrix.
+    pub(crate) fn of_matrix(shape @ [rows, cols]: [usize; 2]) -> Self {
+        let tensor = ("double_blocks.0.img_attn.proj.weight".to_owned(), shape);
+        Self { name: format!("random-{rows}x{cols}"), tensors: vec![tensor] }
+    }
+
     /// Returns the number of elements of the largest matrix.
     pub(crate) fn largest_matrix() -> usize {
         WIDE[0] * WIDE[1]

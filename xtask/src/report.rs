@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 
 use crate::bench::{
     Budgets, ConvertBench, DEVICES, Devices, Diffusion, DiffusionRow, EncodeBench, Figure,
-    FileLoss, Language, LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile, Quality,
-    Reached, Row, profile, records_of,
+    FileLoss, Growth, Language, LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile,
+    Quality, Reached, Row, growth, profile, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -50,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let convert: Option<Record<ConvertBench>> = record::read(workspace, "convert")?;
     let encode: Option<Record<EncodeBench>> = record::read(workspace, "encode")?;
     let profiles: Option<Record<Vec<Profile>>> = record::read(workspace, profile::RECORD)?;
+    let growth: Option<Record<Growth>> = record::read(workspace, growth::RECORD)?;
     let clients: Option<Record<Vec<Finding>>> = record::read(workspace, "clients")?;
     let devices: Option<Record<Devices>> = record::read(workspace, DEVICES)?;
     let gpu: Option<Record<GpuBench>> = record::read(workspace, gpu::RECORD)?;
@@ -83,6 +84,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     text += &goals("Recognition", &goal::recognition::ALL, recognition);
     text += &rounding_section(&rounding);
     text += &profiles.map(|record| profiles_section(&record)).unwrap_or_default();
+    text += &growth.map(|record| growth_section(&record)).unwrap_or_default();
     text += &gpu.map(|record| gpu_section(&record)).unwrap_or_default();
     text += &devices.map(|record| devices_section(&record)).unwrap_or_default();
     text += &clients.map(|record| clients_section(&record)).unwrap_or_default();
@@ -284,6 +286,46 @@ fn profiles_section(record: &Record<Vec<Profile>>) -> String {
     let note = "\nShares of the time of all processors, sampled by `perf` in a build that optimises no calls across crates; \
                 told by the names of functions.\n";
     section("Where the time of learned rounding goes", record, &table(&heads, &rows)) + note
+}
+
+fn growth_section(record: &Record<Growth>) -> String {
+    let Growth { layers, threads, schedules } = &record.measured;
+    let layers = layers.iter().map(|layer| {
+        vec![
+            layer.method.clone(),
+            format!("{} × {}", layer.shape[0], layer.shape[1]),
+            format!("{:.2}", layer.seconds),
+            format!("{:.1}", layer.nanoseconds_per_weight),
+            format!("{:.0}", layer.gigaflops),
+        ]
+    });
+    let heads = ["one layer in `fp8`", "shape", "s", "ns for a weight", "GFLOP/s of products"];
+    let mut text = table(&heads, &layers.collect::<Vec<_>>());
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let threads = threads.iter().map(|run| {
+        vec![
+            run.method.clone(),
+            format!("{:.2}", run.seconds_of_one),
+            format!("{:.2}", run.seconds_of_all),
+            percent(run.efficiency()),
+            percent(run.alone()),
+        ]
+    });
+    let heads =
+        ["3072 × 3072", "s with one thread", "s with all", "efficiency", "work for one alone"];
+    text += &format!("\n{}", table(&heads, &threads.collect::<Vec<_>>()));
+    let schedules = schedules.iter().map(|it| {
+        vec![
+            it.method.clone(),
+            it.in_flight.to_string(),
+            percent(it.idle_shares[0]),
+            percent(it.idle_shares[1]),
+        ]
+    });
+    let heads = ["200 layers on 16 threads, modelled", "in flight", "idle", "idle, largest first"];
+    text += &format!("\n{}", table(&heads, &schedules.collect::<Vec<_>>()));
+    text += "\nWork for one alone is what Amdahl's law makes of the two times; the model takes it as the same for all layers.\n";
+    section("How learned rounding grows", record, &text)
 }
 
 fn gpu_section(record: &Record<GpuBench>) -> String {

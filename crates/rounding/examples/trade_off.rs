@@ -2,15 +2,14 @@
 //!
 //! `cargo run --release -p roundwise-rounding --example trade_off -- …`
 //!
-//! - `make FOLDER ROWS COLS RANK` stores a matrix with singular values i^−0.75 and its first RANK
-//!   singular vectors as little-endian F32, unless they are there;
+//! - `make FOLDER ROWS COLS RANK EXPONENT SPREAD` stores a matrix with singular values i^−EXPONENT, its rows then
+//!   times exp(SPREAD · N(0, 1)), and its first RANK singular vectors as little-endian F32, unless they are
+//!   there;
 //! - `round FOLDER ROWS COLS RANK SCHEME BUDGET HOW` rounds it and scores what would be stored; HOW is
 //!   `fast`, `normal`, `high`, `feedback[,LAMBDA[,BLOCK]]` or
 //!   `anneal,PASSES[,FIRST_LAMBDA[,LAST_LAMBDA[,BLOCK[,DAMPING]]]]`;
 //! - `judge FOLDER ROWS COLS RANK SCHEME CODES SCALES` scores codes of another program: bytes and
 //!   little-endian F32, both row-major;
-//! - `memory FOLDER ROWS COLS RANK SCHEME BUDGET HOW` only rounds, from BF16: for a look at the peak
-//!   memory of the process.
 //!
 //! All but `make` print one line of JSON.
 
@@ -22,7 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use roundwise_compute::{
-    Device, DeviceMatrix, Engine, Gaussian, Matrix, elementwise, orthonormalised,
+    Device, DeviceMatrix, Engine, Gaussian, Matrix, SvdOptions, elementwise, orthonormalised,
+    truncated_svd,
 };
 use roundwise_rounding::{
     Anneal, Effort, Feedback, Limit, Objective, Options, Rank, Rounded, Solver, round,
@@ -39,8 +39,9 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let engine = Device::Cpu.resolve()?;
     match words[..] {
-        ["make", folder, rows, cols, rank] => {
-            Known::at(folder, [rows, cols, rank])?.make(&engine)?;
+        ["make", folder, rows, cols, rank, exponent, spread] => {
+            let known = Known::at(folder, [rows, cols, rank])?;
+            known.make(&engine, exponent.parse()?, spread.parse()?)?;
         }
         ["round", folder, rows, cols, rank, scheme, budget, how] => {
             let known = Known::at(folder, [rows, cols, rank])?;
@@ -55,17 +56,12 @@ fn main() -> Result<()> {
                 QuantizedMatrix::from_parts(scheme, [known.rows, known.cols], codes, scales)?;
             println!("{}", judged(&engine, &known, &stored)?);
         }
-        ["memory", folder, rows, cols, rank, scheme, budget, how] => {
-            let known = Known::at(folder, [rows, cols, rank])?;
-            round_bf16(&engine, &known, scheme.parse()?, options(rank, budget, how)?)?;
-            println!("{}", json!({ "matrix_bytes": known.rows * known.cols * 4 }));
-        }
         _ => return Err("see the head of examples/trade_off.rs".into()),
     }
     Ok(())
 }
 
-/// A matrix `U · diag(i^−0.75) · Vᵀ` on disk, U and V random and orthonormal.
+/// A matrix `diag(d) · U · diag(i^−EXPONENT) · Vᵀ` on disk, U and V random and orthonormal.
 struct Known {
     folder: PathBuf,
     rows: usize,
@@ -83,7 +79,7 @@ impl Known {
         self.folder.join(format!("{}x{}-{}-{name}", self.rows, self.cols, self.rank))
     }
 
-    fn make(&self, engine: &Engine) -> Result<()> {
+    fn make(&self, engine: &Engine, exponent: f32, spread: f32) -> Result<()> {
         if self.path("weight.f32").exists() {
             return Ok(());
         }
@@ -94,16 +90,28 @@ impl Known {
         let (u, v) = (basis(self.rows, 1), basis(self.cols, 2));
         let scaled = u.clone().changed(|values| {
             for (i, vector) in values.chunks_exact_mut(self.rows).enumerate() {
-                elementwise::scale(vector, (1.0 + i as f32).powf(-0.75));
+                elementwise::scale(vector, (1.0 + i as f32).powf(-exponent));
             }
         });
+        let mut weight = scaled.transposed_multiply(&v).download();
+        let leading = |basis: &DeviceMatrix| basis.row_block(0..self.rank).download().transposed();
+        let [left, right] = match spread {
+            0.0 => [leading(&u), leading(&v)],
+            _ => {
+                let factors = Gaussian::new(3).matrix(self.rows, 1);
+                let rows = weight.values_mut().chunks_exact_mut(self.cols).zip(factors.values());
+                rows.for_each(|(row, factor)| elementwise::scale(row, (spread * factor).exp()));
+                // Of as many vectors as there are: the whole decomposition, exactly.
+                let whole = truncated_svd(engine, weight.clone(), &SvdOptions::new(side, SEED))?;
+                [whole.u, whole.v].map(|vectors| vectors.leading_columns(self.rank))
+            }
+        };
         fs::create_dir_all(&self.folder)?;
         let store = |name, matrix: &Matrix| fs::write(self.path(name), bytes(matrix.values()));
-        let leading = |basis: &DeviceMatrix| basis.row_block(0..self.rank).download().transposed();
-        store("left.f32", &leading(&u))?;
-        store("right.f32", &leading(&v))?;
+        store("left.f32", &left)?;
+        store("right.f32", &right)?;
         // Last, because it is what says that all are there.
-        Ok(store("weight.f32", &scaled.transposed_multiply(&v).download())?)
+        Ok(store("weight.f32", &weight)?)
     }
 }
 
@@ -163,13 +171,6 @@ fn rounded(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> 
     Ok(line)
 }
 
-fn round_bf16(engine: &Engine, known: &Known, scheme: Scheme, options: Options) -> Result<()> {
-    let weight = bf16(&known.path("weight.f32"))?;
-    let view = Weight::new(known.rows, known.cols, FloatDtype::BF16, &weight)?;
-    round(&view, scheme, ScaleRule::Absmax, &options, engine, SEED, &mut ())?;
-    Ok(())
-}
-
 /// The judge knows the true vectors; a solver only finds some.
 fn judged(engine: &Engine, known: &Known, stored: &QuantizedMatrix) -> Result<Value> {
     let bytes = fs::read(known.path("weight.f32"))?;
@@ -201,25 +202,6 @@ fn numbers(path: &Path) -> Result<Vec<f32>> {
     let bytes = fs::read(path)?;
     let (numbers, _) = bytes.as_chunks::<4>();
     Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
-}
-
-/// The upper halves of stored F32 numbers, read in pieces: a whole copy would count as memory that
-/// rounding needs.
-fn bf16(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read;
-    const PIECE: usize = 1 << 16;
-    let mut file = fs::File::open(path)?;
-    let mut halves = Vec::with_capacity(file.metadata()?.len() as usize / 2);
-    let mut piece = vec![0; PIECE];
-    loop {
-        let count = file.read(&mut piece)?;
-        if count == 0 {
-            return Ok(halves);
-        }
-        let (numbers, rest) = piece[..count].as_chunks::<4>();
-        assert!(rest.is_empty(), "a piece is a multiple of four bytes");
-        halves.extend(numbers.iter().flat_map(|number| [number[2], number[3]]));
-    }
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {

@@ -1,12 +1,15 @@
 mod case;
+pub(crate) mod growth;
 mod memory;
 mod products;
 pub(crate) mod profile;
+mod schedule;
 mod trade_off;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
+pub(crate) use growth::Growth;
 pub(crate) use profile::Profile;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,9 @@ pub(crate) struct Options {
     /// Only sample where the time of each method goes (Linux, with `perf`).
     #[arg(long, conflicts_with = "only")]
     profile: bool,
+    /// Only measure how time grows with the layer, and what threads do for it.
+    #[arg(long, conflicts_with_all = ["only", "profile"])]
+    growth: bool,
     /// Leave convert-to-quant and torch out.
     #[arg(long)]
     no_peer: bool,
@@ -40,6 +46,8 @@ pub(crate) struct Options {
 pub(crate) enum Measurement {
     /// Projected error of 1024 × 1024 matrices at given weight errors.
     Quality,
+    /// The same where rows differ in size.
+    Scaled,
     /// Projected error of 3072 × 12288 matrices with few singular vectors.
     Wide,
     /// One 3072 × 3072 matrix against the clock.
@@ -52,13 +60,14 @@ pub(crate) enum Measurement {
 
 impl Measurement {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Quality, Self::Wide, Self::Time, Self::Products, Self::Memory];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Quality, Self::Scaled, Self::Wide, Self::Time, Self::Products, Self::Memory];
 
     /// Returns the name of its stored measurement.
     pub(crate) fn record(self) -> &'static str {
         match self {
             Self::Quality => "rounding-quality",
+            Self::Scaled => "rounding-scaled",
             Self::Wide => "rounding-wide",
             Self::Time => "rounding-time",
             Self::Products => "rounding-products",
@@ -70,6 +79,9 @@ impl Measurement {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Quality => "1024 × 1024, singular values i^−0.75, k = 204",
+            Self::Scaled => {
+                "1024 × 1024, singular values i^−0.7, rows times exp(0.3 · N(0, 1)), k = 204"
+            }
             Self::Wide => "3072 × 12288, singular values i^−0.75, k = 64",
             Self::Time => "3072 × 3072, singular values i^−0.75, k = 614, `fp8`",
             Self::Products => "normally distributed matrices",
@@ -110,6 +122,9 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if options.profile {
         return profile::measure(workspace, &folder);
     }
+    if options.growth {
+        return growth::measure(workspace);
+    }
     let peer = match options.no_peer {
         true => None,
         false => Some(Python::with(workspace, options.python.as_deref(), PEER)?),
@@ -119,7 +134,7 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for part in Measurement::ALL.into_iter().filter(is_chosen) {
         println!("── {}", part.title());
         let figures = match part {
-            Measurement::Quality | Measurement::Wide | Measurement::Time => {
+            Measurement::Quality | Measurement::Scaled | Measurement::Wide | Measurement::Time => {
                 trade_off::measure(&bench, part)?
             }
             Measurement::Products => products::measure(&bench)?,

@@ -14,6 +14,12 @@ pub(crate) const FP8_BLOCK_4: Goal =
 pub(crate) const INT8_BLOCK_4: Goal =
     at_most("projected error, `int8-block-128`, ‖E‖ ≤ +4 %", Some(0.20), Some(0.10));
 
+// The same with rows of several sizes. Exact coordinate descent with λ from 3 downwards reaches 0.45 at +1 %.
+pub(crate) const SCALED_1: Goal =
+    at_most("projected error, `fp8`, rows of several sizes, ‖E‖ ≤ +1 %", Some(0.50), None);
+pub(crate) const SCALED_4: Goal =
+    at_most("projected error, `fp8`, rows of several sizes, ‖E‖ ≤ +4 %", Some(0.06), None);
+
 // 3072×12288, k = 64.
 pub(crate) const WIDE_FP8_ENERGY: Goal =
     at_most("projected error², `fp8`, k = 64, ‖E‖² ≤ +1 %", Some(1e-3), None);
@@ -51,13 +57,15 @@ pub(crate) const WIDE_MEMORY: Goal =
     at_most("memory for 3072 × 12288, k = 64, F32 copies", Some(4.0), None);
 
 /// All of them, in the order of the report.
-pub(crate) const ALL: [&Goal; 19] = [
+pub(crate) const ALL: [&Goal; 21] = [
     &FP8_1,
     &FP8_4,
     &INT8_ROW_1,
     &INT8_ROW_4,
     &FP8_BLOCK_4,
     &INT8_BLOCK_4,
+    &SCALED_1,
+    &SCALED_4,
     &WIDE_FP8_ENERGY,
     &WIDE_FP8_BOUND,
     &WIDE_INT8_ENERGY,

@@ -49,6 +49,12 @@ const fn square(scheme: &'static str, budget: f64, goals: &'static [(Measure, Go
     Case { part, shape, rank: 204, scheme, budget, effort: "high", goals }
 }
 
+/// Returns a case of a matrix with rows of several sizes.
+const fn scaled(budget: f64, goals: &'static [(Measure, Goal)]) -> Case {
+    let case = square("fp8", budget, goals);
+    Case { part: Measurement::Scaled, ..case }
+}
+
 /// Returns a case of a wide matrix whose ‖E‖² may rise by 1 %.
 const fn wide(scheme: &'static str, goals: &'static [(Measure, Goal)]) -> Case {
     let (part, shape) = (Measurement::Wide, [3072, 12288]);
@@ -60,13 +66,15 @@ const fn timed(effort: &'static str, goals: &'static [(Measure, Goal)]) -> Case 
     Case { part, shape, rank: 614, scheme: "fp8", budget: 0.03, effort, goals }
 }
 
-pub(super) const CASES: [Case; 10] = [
+pub(super) const CASES: [Case; 12] = [
     square("fp8", 0.01, &[(Measure::Projected, goals::FP8_1)]),
     square("fp8", 0.04, &[(Measure::Projected, goals::FP8_4)]),
     square("int8-row", 0.01, &[(Measure::Projected, goals::INT8_ROW_1)]),
     square("int8-row", 0.04, &[(Measure::Projected, goals::INT8_ROW_4)]),
     square("fp8-block-128", 0.04, &[(Measure::Projected, goals::FP8_BLOCK_4)]),
     square("int8-block-128", 0.04, &[(Measure::Projected, goals::INT8_BLOCK_4)]),
+    scaled(0.01, &[(Measure::Projected, goals::SCALED_1)]),
+    scaled(0.04, &[(Measure::Projected, goals::SCALED_4)]),
     wide(
         "fp8",
         &[

@@ -38,8 +38,9 @@ pub(super) fn measure(bench: &Bench, part: Measurement) -> Result<Vec<Figure>> {
     let mut peers = BTreeMap::new();
     let mut figures = Vec::new();
     for case in CASES.iter().filter(|case| case.part == part) {
-        let matrix = matrix_of(&bench.folder, case.shape, case.rank);
-        make(&binary, &matrix)?;
+        let [exponent, spread] = spectrum(part);
+        let mut make = Command::new(&binary);
+        command::run(make.arg("make").args(matrix_of(bench, case)).args([exponent, spread]))?;
         let ours = our_runs(bench, &binary, case)?;
         if let (Some(python), false) = (&bench.peer, peers.contains_key(case.scheme)) {
             peers.insert(case.scheme, peer_run(bench, python, &binary, case)?);
@@ -56,15 +57,26 @@ pub(super) fn measure(bench: &Bench, part: Measurement) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Returns a matrix as the example's arguments.
-pub(super) fn matrix_of(folder: &Path, shape: [usize; 2], rank: usize) -> [PathBuf; 4] {
-    let [rows, cols] = shape.map(|side| side.to_string().into());
-    [folder.to_owned(), rows, cols, rank.to_string().into()]
+/// Returns the exponent of the singular values, and the spread of the rows' sizes.
+fn spectrum(part: Measurement) -> [&'static str; 2] {
+    match part {
+        Measurement::Scaled => ["0.7", "0.3"],
+        _ => ["0.75", "0"],
+    }
 }
 
-/// Stores a matrix, unless it is there.
-pub(super) fn make(binary: &Path, matrix: &[PathBuf]) -> Result<()> {
-    command::run(Command::new(binary).arg("make").args(matrix))
+/// Returns the folder of the matrices of a part.
+fn folder_of(bench: &Bench, part: Measurement) -> PathBuf {
+    match part {
+        Measurement::Scaled => bench.folder.join("scaled"),
+        _ => bench.folder.clone(),
+    }
+}
+
+/// Returns a matrix as the example's arguments.
+fn matrix_of(bench: &Bench, case: &Case) -> [PathBuf; 4] {
+    let [rows, cols] = case.shape.map(|side| side.to_string().into());
+    [folder_of(bench, case.part), rows, cols, case.rank.to_string().into()]
 }
 
 /// Runs ours; the time is the median of all runs, and the rest is equal in each.
@@ -72,7 +84,7 @@ fn our_runs(bench: &Bench, binary: &Path, case: &Case) -> Result<Scored> {
     let runs: Vec<Scored> = (0..bench.runs.max(1))
         .map(|_| {
             let mut round = Command::new(binary);
-            round.arg("round").args(matrix_of(&bench.folder, case.shape, case.rank));
+            round.arg("round").args(matrix_of(bench, case));
             line(round.arg(case.scheme).arg(case.budget.to_string()).arg(case.effort))
         })
         .collect::<Result<_>>()?;
@@ -86,7 +98,8 @@ fn peer_run(bench: &Bench, python: &Python, binary: &Path, case: &Case) -> Resul
         seconds: f64,
     }
     let [rows, cols] = case.shape;
-    let weight = bench.folder.join(format!("{rows}x{cols}-{}-weight.f32", case.rank));
+    let folder = folder_of(bench, case.part);
+    let weight = folder.join(format!("{rows}x{cols}-{}-weight.f32", case.rank));
     let (codes, scales) = (bench.folder.join("peer.codes"), bench.folder.join("peer.scales"));
     let script = bench.workspace.path("crates/rounding/examples/trade_off_peer.py");
 
@@ -97,7 +110,7 @@ fn peer_run(bench: &Bench, python: &Python, binary: &Path, case: &Case) -> Resul
     let Timed { seconds } = line(&mut convert)?;
 
     let mut judge = Command::new(binary);
-    judge.arg("judge").args(matrix_of(&bench.folder, case.shape, case.rank));
+    judge.arg("judge").args(matrix_of(bench, case));
     let scored: Scored = line(judge.arg(case.scheme).arg(&codes).arg(&scales))?;
     Ok(Scored { seconds, ..scored })
 }
