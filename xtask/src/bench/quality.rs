@@ -129,13 +129,36 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     if !encoders.is_empty() {
         measure_encoders(workspace, &bench, &encoders, options.only_times)?;
     }
-    if !language.is_empty() && !options.only_times {
-        let language =
-            bench.language(options.tokens, options.keep_statistics, &options.knowledge)?;
-        print_figures(&language.figures);
-        record::write(workspace, "language", language)?;
+    if !language.is_empty() {
+        measure_language(workspace, &bench, options)?;
     }
     Ok(())
+}
+
+fn measure_language(workspace: &Workspace, bench: &QualityBench, options: &Options) -> Result<()> {
+    let mut language: Language = match options.only_times {
+        true => stored(workspace, "language")?,
+        false => bench.language(options.tokens, options.keep_statistics, &options.knowledge)?,
+    };
+    if options.only_times || !options.keep_statistics {
+        replace(&mut language.figures, bench.collecting_times()?.into());
+    }
+    print_figures(&language.figures);
+    record::write(workspace, "language", language)
+}
+
+/// Returns what an earlier run on this machine has measured.
+fn stored<T: for<'a> Deserialize<'a>>(workspace: &Workspace, name: &str) -> Result<T> {
+    let stored: Option<Record<T>> = record::read_here(workspace, name)?;
+    let stored =
+        stored.context("no errors of this machine are stored: run it without --only-times")?;
+    Ok(stored.measured)
+}
+
+/// Puts figures in the place of those of the same names.
+fn replace(figures: &mut Vec<Reached>, newer: Vec<Reached>) {
+    figures.retain(|figure| newer.iter().all(|it| it.name != figure.name));
+    figures.extend(newer);
 }
 
 fn measure_encoders(
@@ -144,18 +167,11 @@ fn measure_encoders(
     models: &[String],
     only_times: bool,
 ) -> Result<()> {
-    let mut quality = match only_times {
-        true => {
-            let stored: Option<Record<Quality>> = record::read_here(workspace, "quality")?;
-            stored
-                .context("no errors of this machine are stored: run it without --only-times")?
-                .measured
-        }
+    let mut quality: Quality = match only_times {
+        true => stored(workspace, "quality")?,
         false => bench.errors(models)?,
     };
-    let times = bench.times()?;
-    quality.figures.retain(|figure| times.iter().all(|timed| timed.name != figure.name));
-    quality.figures.extend(times);
+    replace(&mut quality.figures, bench.times()?);
     print_figures(&quality.figures);
     record::write(workspace, "quality", quality)
 }

@@ -111,7 +111,7 @@ impl QualityBench<'_> {
     /// Collects every kind of statistics, converts, and has the model read text.
     ///
     /// - `tokens`: how many to read
-    /// - `keeps_statistics`: whether those that are there stay; what collecting costs is then not measured
+    /// - `keeps_statistics`: whether those that are there stay
     /// - `asked`: names of the kinds of statistics, all where there are none
     pub(super) fn language(
         &self,
@@ -147,10 +147,7 @@ impl QualityBench<'_> {
             LanguageRow { scheme, knowledge, kl: divergence.kl }
         });
         let rows: Vec<LanguageRow> = rows.collect();
-        let mut figures = ratios(&rows);
-        if !keeps_statistics {
-            figures.extend(self.overheads(&model)?);
-        }
+        let figures = ratios(&rows);
         for row in &rows {
             let ratio = over_nearest(&rows, &row.scheme, &row.knowledge).unwrap_or(f64::NAN);
             println!("{:<17} {:<17} {:.3e} {ratio:.3}", row.scheme, row.knowledge, row.kl);
@@ -187,8 +184,10 @@ impl QualityBench<'_> {
         command::run(collect.args(flags).args(["--memory", "8", "-o"]).arg(&output))
     }
 
-    fn overheads(&self, model: &Path) -> Result<[Reached; 2]> {
-        let text = command::output(&mut self.language_model("collect", model)?)?;
+    /// Returns the time of a run of the model while collecting over that of a plain one.
+    pub(super) fn collecting_times(&self) -> Result<[Reached; 2]> {
+        let model = self.opened()?;
+        let text = command::output(&mut self.language_model("collect", &model)?)?;
         let Overheads { ratios } = last_line(&text)?;
         println!(
             "collecting over the plain run: {:.2} plain, {:.2} mixed, {:.2} with gradients",
