@@ -195,7 +195,7 @@ method_options! {
         placeholder: "SHARE",
         unit: Some("a share of the mean of the diagonal"),
         range: SettingRange::FROM_0,
-        default: "0.01; 0.05 with fewer than ten samples per column",
+        default: "5 over the samples per column, 0.01 to 0.1",
     }
     bias_correction: String {
         meaning: "Change of biases by the mean output error: for real inputs, or for random ones with the sign that keeps mean outputs (plus) or as published (minus)",

@@ -23,7 +23,7 @@ pub enum Objective {
     /// squared error of its outputs.
     Activations {
         /// Share of the mean of H's diagonal that solvers add to it, from 0 on; scores are without
-        /// it. `None` for 0.01, and 0.05 where there are fewer than ten samples per column.
+        /// it. `None` for 5 over the samples per column, at least 0.01 and at most 0.1.
         damping: Option<f64>,
     },
 }

@@ -292,12 +292,15 @@ fn leading_vectors(
     Ok(truncated_svd(engine, layer.values(), &options)?)
 }
 
-/// Returns the default damping, as a share of the mean of H's diagonal; measured, 5 % beats 1 % on
-/// few samples.
+/// Returns the default damping, as a share of the mean of H's diagonal: the error of a second moment falls with
+/// the samples for each of its columns.
+///
+/// Measured on a language model with 24 to 78 samples for each column, 10 % beats 1 % in every scheme: the
+/// divergence is 0.92 to 0.96 of it.
 fn usual_damping(inputs: &Inputs) -> f64 {
-    const SAMPLES_PER_COLUMN: u64 = 10;
-    let enough = (inputs.columns() as u64).saturating_mul(SAMPLES_PER_COLUMN);
-    if inputs.samples() < enough { 0.05 } else { 0.01 }
+    const OF_ONE_SAMPLE: f64 = 5.0;
+    let samples_per_column = inputs.samples() as f64 / inputs.columns().max(1) as f64;
+    (OF_ONE_SAMPLE / samples_per_column).clamp(0.01, 0.1)
 }
 
 /// Returns U with `UUᵀ = H / unit + damping · I`, rows and columns of H in this order, and the

@@ -67,3 +67,54 @@ fn added(sum: LayerRounding, next: LayerRounding) -> LayerRounding {
         moment: sum.moment.or(next.moment),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use roundwise_rounding::Options;
+
+    use super::*;
+
+    fn of_expert(objective: f64) -> LayerRounding {
+        LayerRounding {
+            objective_value: Some(objective),
+            nearest_objective_value: Some(2.0 * objective),
+            nearest_weight_error: Some(0.1),
+            nearest_energy: 9.0,
+            changed_share: objective / 10.0,
+            is_nearest: false,
+            ..LayerRounding::without_statistics(&Options::default())
+        }
+    }
+
+    fn of_bank(experts: impl IntoIterator<Item = LayerRounding>) -> LayerRounding {
+        let mut bank = BankRounding::default();
+        experts.into_iter().for_each(|expert| bank.add(Some(expert)));
+        let error = WeightError { error_squared: 20.0, weight_squared: 72.0 };
+        bank.finish(error).unwrap()
+    }
+
+    #[test]
+    fn energies_of_experts_are_added() {
+        let bank = of_bank([of_expert(1.0), of_expert(3.0)]);
+        assert_eq!([bank.objective_value, bank.nearest_objective_value], [Some(4.0), Some(8.0)]);
+        assert_eq!(bank.nearest_weight_error, Some(0.5));
+        assert_eq!(bank.changed_share, 0.2);
+    }
+
+    #[test]
+    fn what_is_unknown_of_one_expert_is_unknown_of_the_bank() {
+        let unknown = LayerRounding::failed(&Options::default(), "stopped".to_owned());
+        for experts in [[of_expert(1.0), unknown.clone()], [unknown, of_expert(1.0)]] {
+            let bank = of_bank(experts);
+            assert_eq!([bank.objective_value, bank.nearest_weight_error], [None, None]);
+            assert_eq!(bank.failure.as_deref(), Some("stopped"));
+            assert!(!bank.is_nearest);
+        }
+    }
+
+    #[test]
+    fn a_bank_in_which_nothing_was_searched_has_no_result() {
+        let error = WeightError { error_squared: 0.0, weight_squared: 1.0 };
+        assert_eq!(BankRounding::default().finish(error), None);
+    }
+}
