@@ -8,6 +8,7 @@ mod outputs;
 mod quality;
 mod recognition;
 mod rounding;
+mod servers;
 mod studio;
 
 pub(crate) use budget::{Budgets, FileLoss, LayerLosses};
@@ -18,6 +19,7 @@ pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
 pub(crate) use rounding::{Figure, Growth, Measurement, Profile, growth, profile};
+pub(crate) use servers::Part as ServersPart;
 
 use anyhow::Result;
 
@@ -48,6 +50,8 @@ pub(crate) enum Bench {
     Recognition(recognition::Options),
     /// Learned rounding: error of stored codes, time and memory, beside convert-to-quant and torch.
     Rounding(rounding::Options),
+    /// Files for servers beside llm-compressor: time, memory and size of a folder, KL of 4 bits with statistics.
+    Servers(servers::Options),
     /// The studio: size, memory, time of plans, of the page in a browser, and what events cost.
     Studio(studio::Options),
 }
@@ -65,6 +69,7 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         Bench::Quality(options) => quality::run(workspace, options),
         Bench::Recognition(options) => recognition::run(workspace, options),
         Bench::Rounding(options) => rounding::run(workspace, options),
+        Bench::Servers(options) => servers::run(workspace, options),
         Bench::Studio(options) => studio::run(workspace, options),
     }
 }

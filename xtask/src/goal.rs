@@ -2,6 +2,7 @@ pub(crate) mod layouts;
 pub(crate) mod quality;
 pub(crate) mod recognition;
 pub(crate) mod rounding;
+pub(crate) mod servers;
 pub(crate) mod studio;
 
 /// A figure that has to be reached.

@@ -20,6 +20,7 @@ mod packages;
 #[cfg(test)]
 mod places;
 mod python;
+mod random_folder;
 mod random_model;
 mod record;
 mod report;

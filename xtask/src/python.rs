@@ -81,6 +81,10 @@ pub(crate) const SENTENCES: &[&str] = &["numpy", SAFETENSORS, "torch", TOKENIZER
 pub(crate) const LANGUAGE_MODELS: &[&str] =
     &["numpy", SAFETENSORS, "torch", TOKENIZERS, TRANSFORMERS, GGUF_READER, "accelerate"];
 
+/// The converter to compare files for servers with. It asks for other versions of what the others share, so that it
+/// has an environment of its own.
+pub(crate) const LLM_COMPRESSOR: &[&str] = &["llmcompressor==0.14.0.1"];
+
 /// Enough to train a small diffusion transformer on scikit-learn's pictures.
 pub(crate) const DIFFUSION: &[&str] = &["numpy", SAFETENSORS, "torch", TOKENIZERS, "scikit-learn"];
 

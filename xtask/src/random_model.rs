@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-/// A BF16 file of random matrices with the names of a diffusion transformer's.
+/// A BF16 file of random matrices.
 pub(crate) struct RandomModel {
     /// Of the file, without its extension.
-    name: String,
-    tensors: Vec<(String, [usize; 2])>,
+    pub(crate) name: String,
+    /// Names and shapes, in the order of the file.
+    pub(crate) tensors: Vec<(String, Vec<usize>)>,
 }
 
 const BYTES_PER_WEIGHT: usize = 2;
@@ -17,36 +18,38 @@ const WIDE: [usize; 2] = [12288, 3072];
 const SQUARE: [usize; 2] = [3072, 3072];
 const WIDE_PER_UNIT: usize = 11;
 const EXTRA_SQUARES_PER_UNIT: usize = 2;
-const CHUNK_WEIGHTS: usize = 1 << 19;
+/// Numbers that are drawn; then they are repeated. A prime.
+const DRAWN_WEIGHTS: usize = 4_194_319;
 
 /// Spread of the weights; real layers of such models have 0.02 to 0.05.
 const DEVIATION: f32 = 0.03;
 
 impl RandomModel {
-    /// Returns a model of about `units` GiB: one unit is 11 matrices of 12288 × 3072 and 13 of 3072
-    /// × 3072, 1,026 MiB.
+    /// Returns a model with the names of a diffusion transformer's, of about `units` GiB: one unit is 11 matrices of
+    /// 12288 × 3072 and 13 of 3072 × 3072, 1,026 MiB.
     pub(crate) fn of_units(units: usize) -> Self {
         let wide = (0..units * WIDE_PER_UNIT).flat_map(|block| {
             [
-                (format!("double_blocks.{block}.img_mlp.0.weight"), WIDE),
-                (format!("double_blocks.{block}.img_attn.proj.weight"), SQUARE),
+                (format!("double_blocks.{block}.img_mlp.0.weight"), WIDE.to_vec()),
+                (format!("double_blocks.{block}.img_attn.proj.weight"), SQUARE.to_vec()),
             ]
         });
         let extra = (0..units * EXTRA_SQUARES_PER_UNIT)
-            .map(|block| (format!("double_blocks.{block}.txt_attn.proj.weight"), SQUARE));
+            .map(|block| (format!("double_blocks.{block}.txt_attn.proj.weight"), SQUARE.to_vec()));
         Self { name: format!("random-{units}gib"), tensors: wide.chain(extra).collect() }
     }
 
     /// Returns a model of `count` matrices of `size` × `size`.
     pub(crate) fn of_squares(count: usize, size: usize) -> Self {
-        let square = |block| (format!("double_blocks.{block}.img_attn.proj.weight"), [size, size]);
+        let square =
+            |block| (format!("double_blocks.{block}.img_attn.proj.weight"), vec![size, size]);
         let name = format!("random-{count}-squares-of-{size}");
         Self { name, tensors: (0..count).map(square).collect() }
     }
 
     /// Returns a model of one matrix.
     pub(crate) fn of_matrix(shape @ [rows, cols]: [usize; 2]) -> Self {
-        let tensor = ("double_blocks.0.img_attn.proj.weight".to_owned(), shape);
+        let tensor = ("double_blocks.0.img_attn.proj.weight".to_owned(), shape.to_vec());
         Self { name: format!("random-{rows}x{cols}"), tensors: vec![tensor] }
     }
 
@@ -70,8 +73,9 @@ impl RandomModel {
         Ok(path)
     }
 
-    fn data_bytes(&self) -> usize {
-        self.tensors.iter().map(|(_, shape)| byte_len(*shape)).sum()
+    /// Returns the bytes of all numbers.
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.tensors.iter().map(|(_, shape)| byte_len(shape)).sum()
     }
 
     /// Returns the length field and the padded JSON.
@@ -79,7 +83,7 @@ impl RandomModel {
         let mut entries = Map::new();
         let mut start = 0;
         for (name, shape) in &self.tensors {
-            let end = start + byte_len(*shape);
+            let end = start + byte_len(shape);
             entries.insert(
                 name.clone(),
                 json!({"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}),
@@ -99,22 +103,22 @@ impl RandomModel {
         let mut file = BufWriter::new(File::create(path)?);
         file.write_all(header)?;
         let mut random = Random(1);
-        let mut chunk = Vec::with_capacity(CHUNK_WEIGHTS * BYTES_PER_WEIGHT);
-        let mut left = self.data_bytes() / BYTES_PER_WEIGHT;
+        // Drawing every number anew takes minutes for each GiB. No tensor has a multiple of as many weights, so that
+        // none is as another.
+        let drawn: Vec<u8> = (0..DRAWN_WEIGHTS).flat_map(|_| random.bf16().to_le_bytes()).collect();
+        let mut left = self.data_bytes();
         while left > 0 {
-            let weights = left.min(CHUNK_WEIGHTS);
-            chunk.clear();
-            chunk.extend((0..weights).flat_map(|_| random.bf16().to_le_bytes()));
-            file.write_all(&chunk)?;
-            left -= weights;
+            let piece = &drawn[..left.min(drawn.len())];
+            file.write_all(piece)?;
+            left -= piece.len();
         }
         file.into_inner()?.sync_all()?;
         Ok(())
     }
 }
 
-fn byte_len(shape: [usize; 2]) -> usize {
-    shape[0] * shape[1] * BYTES_PER_WEIGHT
+fn byte_len(shape: &[usize]) -> usize {
+    shape.iter().product::<usize>() * BYTES_PER_WEIGHT
 }
 
 /// SplitMix64.

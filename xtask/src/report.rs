@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use crate::bench::{
     Budgets, ConvertBench, DEVICES, Devices, Diffusion, DiffusionRow, EncodeBench, Figure,
     FileLoss, Growth, Language, LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile,
-    Quality, Reached, Row, growth, profile, records_of,
+    Quality, Reached, Row, ServersPart, growth, profile, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -82,6 +82,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     };
     text += &goals("Studio", &goal::studio::ALL, studio);
     text += &goals("Recognition", &goal::recognition::ALL, recognition);
+    for part in ServersPart::ALL {
+        text += &goals(part.title(), &goal::servers::ALL, record::read(workspace, part.record())?);
+    }
     text += &rounding_section(&rounding);
     text += &profiles.map(|record| profiles_section(&record)).unwrap_or_default();
     text += &growth.map(|record| growth_section(&record)).unwrap_or_default();

@@ -99,7 +99,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 }
 
 /// Returns the program to judge, built in a release if none is named.
-fn binary(workspace: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn binary(workspace: &Workspace, named: Option<&Path>) -> Result<PathBuf> {
     named.map_or_else(|| workspace.release_binary(), |path| Ok(path.to_owned()))
 }
 

@@ -1,4 +1,4 @@
-mod language;
+pub(super) mod language;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -188,9 +188,9 @@ impl Reached {
     }
 }
 
-struct QualityBench<'a> {
-    encoders: Encoders<'a>,
-    folder: PathBuf,
+pub(super) struct QualityBench<'a> {
+    pub(super) encoders: Encoders<'a>,
+    pub(super) folder: PathBuf,
 }
 
 /// The output of `clients/collect.py`.
@@ -348,7 +348,7 @@ impl QualityBench<'_> {
         Ok(learned.kl / nearest.kl)
     }
 
-    fn language_model(&self, task: &str, folder: &Path) -> Result<Command> {
+    pub(super) fn language_model(&self, task: &str, folder: &Path) -> Result<Command> {
         let mut command = self.encoders.python.command(&[]);
         command.arg(self.encoders.workspace.path("xtask/clients/language_model.py"));
         command.arg(task).arg("--texts").arg(self.encoders.texts()?).arg(folder);

@@ -11,7 +11,7 @@ use crate::command;
 use crate::goal::{Goal, quality as goal};
 
 /// The model's name among those of this measurement.
-pub(super) const MODEL: &str = "gemma";
+pub(in crate::bench) const MODEL: &str = "gemma";
 
 /// Articles that statistics are of: about 50,000 tokens. With 20, 80 and 200 of them NVFP4 lost 0.35, 0.34 and
 /// 0.30 of nearest codes on the 36 articles after these, INT4 0.17, 0.13 and 0.12.
@@ -82,15 +82,15 @@ pub(crate) struct LanguageRow {
 
 /// The output of `clients/language_model.py judge`.
 #[derive(Deserialize)]
-struct Judgement {
-    tokens: usize,
+pub(in crate::bench) struct Judgement {
+    pub(in crate::bench) tokens: usize,
     loss: f64,
-    results: Vec<Divergence>,
+    pub(in crate::bench) results: Vec<Divergence>,
 }
 
 #[derive(Deserialize)]
-struct Divergence {
-    kl: f64,
+pub(in crate::bench) struct Divergence {
+    pub(in crate::bench) kl: f64,
 }
 
 /// The output of `clients/language_model.py collect`.
@@ -158,7 +158,7 @@ impl QualityBench<'_> {
     }
 
     /// Returns the folder of the model, made of its GGUF file the first time.
-    fn opened(&self) -> Result<PathBuf> {
+    pub(in crate::bench) fn opened(&self) -> Result<PathBuf> {
         let folder = self.folder.join(MODEL);
         if !folder.join("model.safetensors").exists() {
             fs::create_dir_all(&folder)?;
@@ -170,18 +170,35 @@ impl QualityBench<'_> {
 
     fn collect_language(&self, model: &Path, knowledge: &str, flags: &[&str]) -> Result<()> {
         let output = self.statistics(MODEL, knowledge);
-        remove_if_there(&output)?;
+        let texts = self.calibration_texts(TEXTS)?;
+        let texts = (!flags.contains(&"--self")).then_some(texts.as_path());
+        self.collect_of_texts(model, texts, flags, &output)
+    }
+
+    /// Writes the first texts that statistics are of to a file.
+    pub(in crate::bench) fn calibration_texts(&self, count: usize) -> Result<PathBuf> {
         let texts = self.folder.join("calibration.txt");
         let all = fs::read_to_string(self.encoders.texts()?)?;
-        let lines: Vec<&str> = all.lines().skip(CALIBRATION[0]).take(TEXTS).collect();
+        let lines: Vec<&str> = all.lines().skip(CALIBRATION[0]).take(count).collect();
         fs::write(&texts, lines.join("\n"))?;
+        Ok(texts)
+    }
+
+    /// Collects statistics of a language model.
+    ///
+    /// - `texts`: a text on each line; `None` where the flags say that it writes its own
+    pub(in crate::bench) fn collect_of_texts(
+        &self,
+        model: &Path,
+        texts: Option<&Path>,
+        flags: &[&str],
+        output: &Path,
+    ) -> Result<()> {
+        remove_if_there(output)?;
         let mut collect = self.encoders.python.command(&[]);
-        collect.arg(self.encoders.workspace.path(super::COLLECTOR)).arg(model);
-        if !flags.contains(&"--self") {
-            collect.arg(&texts);
-        }
+        collect.arg(self.encoders.workspace.path(super::COLLECTOR)).arg(model).args(texts);
         // Room for whole matrices of all kinds.
-        command::run(collect.args(flags).args(["--memory", "8", "-o"]).arg(&output))
+        command::run(collect.args(flags).args(["--memory", "8", "-o"]).arg(output))
     }
 
     /// Returns the time of a run of the model while collecting over that of a plain one.
@@ -203,7 +220,7 @@ fn layers_of(model: &Path) -> PathBuf {
     model.join("layers.safetensors")
 }
 
-fn last_line<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T> {
+pub(in crate::bench) fn last_line<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T> {
     let last = text.lines().last().unwrap_or_default();
     serde_json::from_str(last).with_context(|| format!("read {text}"))
 }
