@@ -165,7 +165,8 @@ impl ServersBench<'_> {
             folder: workspace.target("quality"),
         };
         fs::create_dir_all(&quality.folder)?;
-        let model = quality.opened()?;
+        let opened = quality.opened()?;
+        let model = without_layers(&opened)?;
         let texts = quality.calibration_texts(self.options.articles)?;
         let statistics = quality.folder.join(format!("{MODEL}-for-servers.stats.safetensors"));
         quality.collect_of_texts(&model, Some(&texts), &[], &statistics)?;
@@ -184,7 +185,7 @@ impl ServersBench<'_> {
             .map(|(name, command)| self.decoded(name, command))
             .collect::<Result<_>>()?;
 
-        let mut judge = quality.language_model("judge", &model)?;
+        let mut judge = quality.language_model("judge", &opened)?;
         let tokens = self.options.tokens.to_string();
         judge.args(["--length", "256", "--tokens", &tokens]).args(&decoded);
         let judged: Judgement = last_line(&command::output(&mut judge)?)?;
@@ -240,6 +241,22 @@ impl ServersBench<'_> {
         script.arg(self.workspace.path("xtask/clients/llm_compressor.py")).args(arguments);
         script
     }
+}
+
+/// Returns a folder of a language model's files without the weights that lie alone beside them for other
+/// measurements: which of two are meant nobody could tell.
+fn without_layers(model: &Path) -> Result<PathBuf> {
+    let folder = model.with_file_name(format!("{MODEL}-alone"));
+    remove_folder(&folder)?;
+    fs::create_dir_all(&folder)?;
+    for entry in fs::read_dir(model)? {
+        let path = entry?.path();
+        let name = path.file_name().expect("an entry has a name");
+        if name != "layers.safetensors" {
+            fs::hard_link(&path, folder.join(name))?;
+        }
+    }
+    Ok(folder)
 }
 
 /// Runs a converter whose output is not there yet, on an idle disk.
