@@ -10,6 +10,8 @@ use crate::layout::Layout;
 pub enum InputScale {
     /// `input_scale`, a BF16 number `[1]` that multiplies E4M3 codes.
     OfTensor,
+    /// `input_scale`, an F32 number that multiplies E4M3 codes.
+    Number,
     /// `input_global_scale`, an F32 number `[1]` that divides the E4M3 scales of 16 inputs of E2M1.
     Divisor,
     /// `input_scale`, an F32 number that multiplies them.
@@ -27,6 +29,7 @@ impl Layout {
         let is_fp8 = scheme == Scheme::FP8;
         match self {
             Layout::CompressedTensors if is_fp8 => Some(InputScale::OfTensor),
+            Layout::ModelOpt if is_fp8 => Some(InputScale::Number),
             Layout::CompressedTensors if scheme == Scheme::NVFP4 => Some(InputScale::Divisor),
             Layout::ModelOpt if scheme == Scheme::NVFP4 => Some(InputScale::Factor),
             Layout::Comfy
@@ -37,6 +40,14 @@ impl Layout {
             | Layout::Mxfp4 => None,
         }
     }
+
+    /// Returns whether programs open a layer in some scheme only with such a number.
+    ///
+    /// # Source
+    /// `resolve` in vLLM's `modelopt.py`: inputs of `FP8` have no way but the stored scale.
+    pub fn needs_input_scale(self, scheme: Scheme) -> bool {
+        self.input_scale(scheme) == Some(InputScale::Number)
+    }
 }
 
 impl InputScale {
@@ -45,14 +56,14 @@ impl InputScale {
         let (part, dtype, shape) = match self {
             InputScale::OfTensor => ("input_scale", Dtype::BF16, vec![1]),
             InputScale::Divisor => ("input_global_scale", Dtype::F32, vec![1]),
-            InputScale::Factor => ("input_scale", Dtype::F32, vec![]),
+            InputScale::Factor | InputScale::Number => ("input_scale", Dtype::F32, vec![]),
         };
         TensorSpec { name: format!("{layer}.{part}"), dtype, shape }
     }
 
     /// Returns its bytes for inputs up to a magnitude, none of which is cut off.
     ///
-    /// Of E4M3 codes the least BF16 number from `largest / 448` on; of NVFP4 the least power of two from
+    /// Of E4M3 codes `largest / 448`, where it is a BF16 number the least one from there on; of NVFP4 the least power of two from
     /// `largest / 2688` on, or its inverse. Inputs that are all 0 have 1.
     pub fn bytes(self, largest: f32) -> Vec<u8> {
         match self {
@@ -62,6 +73,11 @@ impl InputScale {
                 let least = if nearest < scale { Bf16::above(nearest) } else { nearest };
                 let least = if least.is_normal() { least } else { 1.0 };
                 Bf16::encode(least).to_le_bytes().to_vec()
+            }
+            InputScale::Number => {
+                let scale = largest / E4m3::MAX;
+                let scale = if scale.is_normal() { scale } else { 1.0 };
+                scale.to_le_bytes().to_vec()
             }
             InputScale::Divisor => power(largest).recip().to_le_bytes().to_vec(),
             InputScale::Factor => power(largest).to_le_bytes().to_vec(),
@@ -87,12 +103,15 @@ mod tests {
             assert!(scale * 448.0 >= largest && scale * 448.0 <= largest * 1.01, "{largest}");
             let number =
                 |scale: InputScale| f32::from_le_bytes(scale.bytes(largest).try_into().unwrap());
+            let multiplied = number(InputScale::Number) * 448.0;
+            assert!((multiplied / largest - 1.0).abs() <= f32::EPSILON, "{largest}");
             let factor = number(InputScale::Factor);
             assert!(factor * LARGEST_IN_TWO_LEVELS >= largest, "{largest}");
             assert!(factor * LARGEST_IN_TWO_LEVELS < 2.0 * largest, "{largest}");
             assert_eq!(number(InputScale::Divisor) * factor, 1.0);
         }
         assert_eq!(InputScale::Factor.bytes(0.0), 1.0_f32.to_le_bytes());
+        assert_eq!(InputScale::Number.bytes(0.0), 1.0_f32.to_le_bytes());
         assert_eq!(InputScale::OfTensor.bytes(0.0), Bf16::encode(1.0).to_le_bytes());
     }
 }

@@ -142,6 +142,8 @@ impl Served {
         match scheme {
             Scheme::NVFP4 => of("W4A16_NVFP4", Inputs::Plain, Codes::Nibbles),
             Scheme::MXFP8 => of("MXFP8", Inputs::Token, Codes::Bytes),
+            // With a stored scale of inputs alone.
+            Scheme::FP8 => of("FP8", Inputs::Token, Codes::Bytes),
             scheme if scheme == Scheme::scaled(GridKind::E4m3, Tiling::Row) => {
                 of("FP8_PER_CHANNEL_PER_TOKEN", Inputs::Token, Codes::Bytes)
             }

@@ -628,6 +628,24 @@ fn static_scales_of_inputs_come_from_the_largest_input_of_the_statistics() {
     assert_eq!((scale.dtype.as_str(), &scale.shape[..]), ("BF16", &[1][..]));
     // 21 / 448 is 1.5 · 2⁻⁵ to the digit.
     assert_eq!(scale.bytes, [0x40, 0x3D]);
+    let told = convert("fp8", "modelopt-eight", &["--layout", "modelopt"]);
+    assert_eq!(told["quant_algo"], "FP8");
+    assert_eq!(number("modelopt-eight", "input_scale"), [21.0 / 448.0]);
+    let of_stack = ["q", "k", "v"].map(|layer| {
+        let file = folder.file("modelopt-eight/model.safetensors");
+        file.f32(&format!("{ATTENTION}.{layer}_proj.weight_scale"))
+    });
+    assert!(of_stack.iter().all(|scale| *scale == of_stack[0]), "{of_stack:?}");
+    let text = folder.done(&["inspect", "modelopt-eight"]);
+    assert!(text.contains("modelopt"), "{text}");
+    folder.done(&["dequantize", "modelopt-eight", "-o", "eight-numbers.safetensors"]);
+    assert_eq!(
+        folder.file("eight-numbers.safetensors").names(),
+        folder.file("in/model.safetensors").names()
+    );
+    let moved = ["migrate", "modelopt-eight", "--to", "modelopt", "-o", "modelopt-again"];
+    assert!(!folder.done(&moved).contains("are left out"));
+    assert_eq!(quantization(&folder, "modelopt-again"), told);
     // They stay where the layout does, and are told to be left out where it has another form for them.
     for (from, scale) in [("four", "input_global_scale"), ("eight", "input_scale")] {
         let to = format!("{from}-again");
@@ -679,6 +697,11 @@ fn static_scales_of_inputs_are_refused_where_there_are_none() {
     write_statistics(&folder, "s.stats.safetensors", true);
     let convert = ["convert", "in", "--for", "vllm", "--inputs", "static"];
     folder.refused(&convert, 2, &["--inputs", "fp8-row", "`fp8` and `nvfp4` have them"]);
+    let modelopt = ["convert", "in", "--layout", "modelopt", "--scheme", "fp8"];
+    folder.refused(&modelopt, 2, &["--inputs", "only with stored scales of inputs"]);
+    folder.done(&["convert", "in", "--for", "vllm", "--scheme", "fp8", "-o", "tokens"]);
+    let migrate = ["migrate", "tokens", "--to", "modelopt", "-o", "moved"];
+    folder.refused(&migrate, 1, &["need a stored scale of its inputs", "down_proj"]);
     let without = [&convert[..], &["--scheme", "nvfp4"]].concat();
     folder.refused(&without, 2, &["a stored scale of inputs needs statistics", "--stats"]);
     let comfy = ["convert", "in", "--for", "comfyui", "--scheme", "nvfp4", "--inputs", "static"];

@@ -108,6 +108,12 @@ impl<'a> Migration<'a> {
                 let takes = self.layout.takes(stored.scheme, shape);
                 takes.map_err(|error| error.to_string())
             });
+        let needs_scale = self.layout.needs_input_scale(stored.scheme);
+        if fits.is_ok() && needs_scale && !self.has_input_scale(stored) {
+            return Ok(Err(
+                "programs need a stored scale of its inputs there, which the file lacks".into(),
+            ));
+        }
         // Asked last and only of layers that fit otherwise, since these questions read the scales.
         if fits.is_ok() && !self.divides_exactly(stored)? {
             return Ok(Err(
@@ -119,6 +125,13 @@ impl<'a> Migration<'a> {
             return Ok(Err("its scales are divided by a number that no factor stands for".into()));
         }
         Ok(fits)
+    }
+
+    /// Returns whether the file has a scale of a layer's inputs that stays one in the layout.
+    fn has_input_scale(&self, stored: &StoredLayer) -> bool {
+        let names = [input_scale_of(&stored.layer), legacy_input_scale_of(&stored.layer)];
+        let mut found = names.iter().filter_map(|name| self.source.checkpoint.get(name));
+        found.any(|header| header.element_count() == 1)
     }
 
     /// Returns whether a reader of the layout, which divides by the inverse of a factor, gets the same numbers.

@@ -123,9 +123,17 @@ impl<'a> Checker<'a> {
         if named == InputScales::Static && !has_place {
             let schemes = schemes.iter().map(|scheme| format!("`{scheme}`")).collect::<Vec<_>>();
             let problem = format!(
-                "layout `{layout}` stores no scales of inputs for {}\n  `fp8` and `nvfp4` have them in layout \
-                 `compressed-tensors`, `nvfp4` also in `modelopt`",
+                "layout `{layout}` stores no scales of inputs for {}\n  `fp8` and `nvfp4` have them in the layouts \
+                 `compressed-tensors` and `modelopt`",
                 schemes.join(", ")
+            );
+            self.complain("inputs", problem);
+        }
+        let needy = schemes.iter().find(|scheme| layout.needs_input_scale(**scheme));
+        if let Some(scheme) = needy.filter(|_| named == InputScales::Dynamic) {
+            let problem = format!(
+                "programs open `{scheme}` in layout `{layout}` only with stored scales of inputs: they are `static`, \
+                 from statistics\n  `fp8-row` needs none, nor does layout `compressed-tensors`"
             );
             self.complain("inputs", problem);
         }

@@ -51,7 +51,7 @@ impl Layout {
             }
             Layout::Fp8 => "it stores FP8 in blocks of 128×128 only, such as `fp8-block-128`",
             Layout::ModelOpt if Served::of(Layout::CompressedTensors, scheme).is_some() => {
-                "it stores `fp8-row`, `mxfp8` and `nvfp4` only; use layout `compressed-tensors`"
+                "it stores `fp8`, `fp8-row`, `mxfp8` and `nvfp4` only; use layout `compressed-tensors`"
             }
             _ if Format::of(scheme).is_some() => {
                 "no server reads it; `fp8-row`, `int8-row` and `int4-group-128` are read, and layout \

@@ -69,6 +69,7 @@ impl Layout {
                 }
             }
             Layout::Fp8 if scheme.has_scales() => scale.name = "weight_scale_inv",
+            Layout::ModelOpt if scheme.tiling() == Tiling::Tensor => scale.shape.clear(),
             // A vector, where the others have a matrix of one column.
             Layout::ModelOpt if scheme.tiling() == Tiling::Row => scale.shape.truncate(1),
             Layout::Fp8 | Layout::ModelOpt => {}

@@ -208,7 +208,7 @@ fn inputs(inputs: Inputs, scheme: Scheme) -> Value {
 /// Returns what is told of inputs whose scale, or the factor of all their scales, the file holds.
 fn stored_inputs(scale: InputScale) -> Value {
     match scale {
-        InputScale::OfTensor => json!({
+        InputScale::OfTensor | InputScale::Number => json!({
             "num_bits": 8,
             "type": "float",
             "symmetric": true,
@@ -260,8 +260,8 @@ fn mxfp4() -> ServerConfig {
 fn modelopt(layers: &ServedLayers) -> ServerConfig {
     let schemes = layers.by_scheme();
     let named = |scheme: &Scheme| match layers.input_scale(Layout::ModelOpt, *scheme) {
-        Some(_) => Some("NVFP4"),
-        None => Served::of(Layout::ModelOpt, *scheme).map(|served| served.name),
+        Some(InputScale::Factor) => Some("NVFP4"),
+        _ => Served::of(Layout::ModelOpt, *scheme).map(|served| served.name),
     };
     let group_size = |scheme: &Scheme| match scheme.tiling() {
         Tiling::Block { cols, .. } => Some(cols),

@@ -96,6 +96,10 @@ fn names_dtypes_and_shapes_are_those_that_servers_look_for() {
         ["a.weight F8_E4M3 [128, 256]", "a.weight_scale_inv F32 [1, 2]"]
     );
     assert_eq!(
+        told(Layout::ModelOpt, "fp8"),
+        ["a.weight F8_E4M3 [128, 256]", "a.weight_scale F32 []"]
+    );
+    assert_eq!(
         told(Layout::ModelOpt, "nvfp4"),
         ["a.weight U8 [128, 128]", "a.weight_scale F8_E4M3 [128, 16]", "a.weight_scale_2 F32 []"]
     );
@@ -221,6 +225,9 @@ fn stored_scales_of_inputs_are_told_where_the_layout_has_a_place_for_them() {
     let fp8 = inputs(&with(&[("m.q", "fp8")]), "group_0");
     assert_eq!((&fp8["dynamic"], &fp8["strategy"]), (&json!(false), &json!("tensor")));
     assert_eq!(told(Layout::ModelOpt, &with(&[("m.q", "nvfp4")]))["quant_algo"], "NVFP4");
+    let fp8 = Layout::ModelOpt.server_config(&with(&[("m.q", "fp8")])).unwrap();
+    assert_eq!(fp8.quantization_config["quant_algo"], "FP8");
+    assert_eq!(fp8.file.unwrap().1["quantization"]["quant_algo"], "FP8");
     let without = layers(&[("m.q", "nvfp4")], &[]);
     assert_eq!(inputs(&without, "group_0"), Value::Null);
     assert_eq!(told(Layout::ModelOpt, &without)["quant_algo"], "W4A16_NVFP4");
