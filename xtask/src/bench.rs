@@ -19,7 +19,7 @@ pub(crate) use encode::EncodeBench;
 pub(crate) use outputs::{Judged, MODELS, Outputs, records_of};
 pub(crate) use quality::{Language, LanguageRow, Quality, Reached, Row};
 pub(crate) use rounding::{Figure, Growth, Measurement, Profile, growth, profile};
-pub(crate) use servers::Part as ServersPart;
+pub(crate) use servers::Comparison;
 
 use anyhow::Result;
 

@@ -4,9 +4,9 @@ use std::fs;
 use anyhow::{Result, ensure};
 
 use crate::bench::{
-    Budgets, ConvertBench, DEVICES, Devices, Diffusion, DiffusionRow, EncodeBench, Figure,
-    FileLoss, Growth, Language, LanguageRow, LayerLosses, MODELS, Measurement, Outputs, Profile,
-    Quality, Reached, Row, ServersPart, growth, profile, records_of,
+    Budgets, Comparison, ConvertBench, DEVICES, Devices, Diffusion, DiffusionRow, EncodeBench,
+    Figure, FileLoss, Growth, Language, LanguageRow, LayerLosses, MODELS, Measurement, Outputs,
+    Profile, Quality, Reached, Row, growth, profile, records_of,
 };
 use crate::clients::{Finding, Judged};
 use crate::figure::{self, Series};
@@ -82,7 +82,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     };
     text += &goals("Studio", &goal::studio::ALL, studio);
     text += &goals("Recognition", &goal::recognition::ALL, recognition);
-    for part in ServersPart::ALL {
+    for part in Comparison::ALL {
         text += &goals(part.title(), &goal::servers::ALL, record::read(workspace, part.record())?);
     }
     text += &rounding_section(&rounding);

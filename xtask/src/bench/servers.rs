@@ -22,7 +22,7 @@ use crate::workspace::Workspace;
 pub(crate) struct Options {
     /// Only these parts, comma-separated; each is stored by itself [default: all].
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PART")]
-    only: Vec<Part>,
+    only: Vec<Comparison>,
     /// Size of the folder that is converted.
     #[arg(long, default_value_t = 4)]
     gib: usize,
@@ -48,14 +48,14 @@ pub(crate) struct Options {
 
 /// A part that can be measured alone.
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-pub(crate) enum Part {
+pub(crate) enum Comparison {
     /// Time, memory and size of a folder in FP8.
     Conversion,
     /// What 4 bits in groups of 128 do to a language model.
     Language,
 }
 
-impl Part {
+impl Comparison {
     /// Both, in the order of the report.
     pub(crate) const ALL: [Self; 2] = [Self::Conversion, Self::Language];
 
@@ -84,11 +84,11 @@ pub(super) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         binary: binary(workspace, options.binary.as_deref())?,
         compressor: compressor(workspace, options.compressor.as_deref())?,
     };
-    let is_chosen = |part: &Part| options.only.is_empty() || options.only.contains(part);
-    for part in Part::ALL.into_iter().filter(is_chosen) {
+    let is_chosen = |part: &Comparison| options.only.is_empty() || options.only.contains(part);
+    for part in Comparison::ALL.into_iter().filter(is_chosen) {
         let figures = match part {
-            Part::Conversion => bench.conversion()?,
-            Part::Language => bench.language()?,
+            Comparison::Conversion => bench.conversion()?,
+            Comparison::Language => bench.language()?,
         };
         for figure in &figures {
             println!("{:<66} {} ({})", figure.name, number(figure.reached), figure.remark);
@@ -115,7 +115,7 @@ struct ServersBench<'a> {
 }
 
 impl ServersBench<'_> {
-    /// Converts a folder with both programs as they are set without being told otherwise, in turns.
+    /// Converts a folder with both programs as they are set without being told otherwise, ours first.
     fn conversion(&self) -> Result<Vec<Figure>> {
         let folder = self.workspace.target("bench");
         let input = RandomFolder::of_gib(self.options.gib).make(&folder)?;

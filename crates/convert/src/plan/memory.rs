@@ -38,7 +38,7 @@ pub(crate) fn tensors_in_flight(rounding: Rounding, workers: Workers) -> usize {
 }
 
 /// Program text, stacks and headers; measured, rounded up.
-pub const RESIDENT_BYTES: u64 = 36 << 20;
+pub const RESIDENT_BYTES: u64 = 40 << 20;
 
 /// A thread's stack, and what the allocator keeps for it; measured, rounded up.
 const THREAD_BYTES: u64 = 2 << 20;
