@@ -63,7 +63,7 @@ impl InputScale {
 
     /// Returns its bytes for inputs up to a magnitude, none of which is cut off.
     ///
-    /// Of E4M3 codes `largest / 448`, where it is a BF16 number the least one from there on; of NVFP4 the least power of two from
+    /// Of E4M3 codes `largest / 448`, in BF16 the least number from there on; of NVFP4 the least power of two from
     /// `largest / 2688` on, or its inverse. Inputs that are all 0 have 1.
     pub fn bytes(self, largest: f32) -> Vec<u8> {
         match self {
