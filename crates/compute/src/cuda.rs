@@ -7,6 +7,7 @@ use cudarc::nvrtc::compile_ptx;
 
 use crate::backend::Handle;
 use crate::engine::Gpu;
+use crate::usage::Limits;
 use crate::{ComputeError, Device};
 
 /// Checks that the driver, the device of this index and the run-time compiler are there.
@@ -38,13 +39,23 @@ pub(crate) fn find(index: usize) -> Result<Gpu, ComputeError> {
             handle: Handle::Cuda(CudaDevice::new(index)),
             name: device.to_string(),
             is_discrete: true,
-            // One allocation may take all memory that is left.
-            most_bytes: u64::MAX,
+            limits: limits(index),
         }),
         Ok(Err(error)) => Err(ComputeError::Unusable { device, reason: format!("{error:?}") }),
         Err(_no_library) => {
             Err(ComputeError::CudaToolkitIncomplete { device, missing: "libnvrtc" })
         }
+    }
+}
+
+/// Returns what other programs leave of the device's memory. One matrix may take all of it.
+fn limits(index: usize) -> Limits {
+    let free = CudaContext::new(index).and_then(|context| context.mem_get_info());
+    match free {
+        // A quarter is for tiles and for what burn needs beside matrices.
+        Ok((free_bytes, _all)) => Limits { room_bytes: free_bytes as u64 / 4 * 3, ..Limits::NONE },
+        // burn will say what is wrong with the device.
+        Err(_) => Limits::NONE,
     }
 }
 

@@ -2,7 +2,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{Held, map, map_list, on, on_list, with_backends};
-use crate::usage::UsageCounter;
+use crate::usage::{Room, UsageCounter};
 use crate::{Matrix, place};
 
 /// A matrix on a device: `[rows, cols]`, `f32`.
@@ -16,26 +16,37 @@ use crate::{Matrix, place};
 #[derive(Debug, Clone)]
 pub struct DeviceMatrix {
     held: Held,
-    usage: Arc<UsageCounter>,
+    /// What it takes on the device, with its clones and views.
+    room: Arc<Room>,
 }
 
 impl DeviceMatrix {
-    pub(crate) fn of(held: Held, usage: Arc<UsageCounter>) -> Self {
-        Self { held, usage }
+    pub(crate) fn of(held: Held, room: Arc<Room>) -> Self {
+        Self { held, room }
     }
 
-    /// Returns a matrix of the same engine.
-    fn beside(&self, held: Held) -> Self {
-        Self { held, usage: Arc::clone(&self.usage) }
+    /// Returns the counters of its engine.
+    pub(crate) fn usage(&self) -> &Arc<UsageCounter> {
+        &self.room.usage
+    }
+
+    /// Returns a view of the matrix.
+    fn view(&self, held: Held) -> Self {
+        Self { held, room: Arc::clone(&self.room) }
     }
 
     /// Returns the matrix with its tensor replaced.
     fn with(self, change: impl FnOnce(Held) -> Held) -> Self {
-        Self { held: change(self.held), usage: self.usage }
+        Self { held: change(self.held), room: self.room }
+    }
+
+    /// Returns a view with rows and columns exchanged.
+    fn turned(&self) -> Self {
+        self.view(map!(&self.held, a => a.clone().transpose()))
     }
 
     fn count_download(&self) {
-        self.usage.downloaded(self.rows() * self.cols());
+        self.usage().downloaded(self.rows() * self.cols());
     }
 
     /// Returns the number of rows.
@@ -62,9 +73,7 @@ impl DeviceMatrix {
     /// Computes `self · right`: `[m, k] · [k, n] → [m, n]`.
     #[must_use]
     pub fn multiply(&self, right: &Self) -> Self {
-        assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        self.usage.multiplied(self.rows(), self.cols(), right.cols());
-        self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone(), None)))
+        self.product(right, None)
     }
 
     /// Computes `self · right` in the memory of a matrix that is no longer needed.
@@ -73,11 +82,7 @@ impl DeviceMatrix {
     /// [`multiply`](Self::multiply).
     #[must_use]
     pub fn multiply_within(&self, right: &Self, memory: Self) -> Self {
-        assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
-        self.usage.multiplied(self.rows(), self.cols(), right.cols());
-        self.beside(map!(memory.held, &self.held, &right.held, memory, a, b => {
-            place::Operations::product(a.clone(), b.clone(), Some(memory))
-        }))
+        self.product(right, Some(memory))
     }
 
     /// Computes `self · rightᵀ` in the memory of a matrix that is no longer needed.
@@ -86,34 +91,58 @@ impl DeviceMatrix {
     /// [`multiply_transposed`](Self::multiply_transposed).
     #[must_use]
     pub fn multiply_transposed_within(&self, right: &Self, memory: Self) -> Self {
-        assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        self.usage.multiplied(self.rows(), self.cols(), right.rows());
-        self.beside(map!(memory.held, &self.held, &right.held, memory, a, b => {
-            place::Operations::product(a.clone(), b.clone().transpose(), Some(memory))
-        }))
+        self.product(&right.turned(), Some(memory))
     }
 
     /// Computes `selfᵀ · right`: `[k, m]ᵀ · [k, n] → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn transposed_multiply(&self, right: &Self) -> Self {
-        assert_eq!(self.rows(), right.rows(), "inner dimensions of a product");
-        self.usage.multiplied(self.cols(), self.rows(), right.cols());
-        self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone().transpose(), b.clone(), None)))
+        self.turned().product(right, None)
     }
 
     /// Computes `self · rightᵀ`: `[m, k] · [n, k]ᵀ → [m, n]`. The transposition costs nothing.
     #[must_use]
     pub fn multiply_transposed(&self, right: &Self) -> Self {
-        assert_eq!(self.cols(), right.cols(), "inner dimensions of a product");
-        self.usage.multiplied(self.rows(), self.cols(), right.rows());
-        self.beside(map!(&self.held, &right.held, a, b => place::Operations::product(a.clone(), b.clone().transpose(), None)))
+        self.product(&right.turned(), None)
+    }
+
+    fn product(&self, right: &Self, memory: Option<Self>) -> Self {
+        // Its room becomes the product's.
+        let memory = memory.map(|memory| memory.held);
+        let room = self.room_of_product(right);
+        let held = match (self.product_in_tiles(right), memory) {
+            (Some(held), _) => held,
+            (None, None) => map!(&self.held, &right.held, a, b => {
+                place::Operations::product(a.clone(), b.clone(), None)
+            }),
+            (None, Some(memory)) => map!(memory, &self.held, &right.held, memory, a, b => {
+                place::Operations::product(a.clone(), b.clone(), Some(memory))
+            }),
+        };
+        Self { held, room }
+    }
+
+    /// Counts `self · right`, and takes the room that it needs.
+    fn room_of_product(&self, right: &Self) -> Arc<Room> {
+        assert_eq!(self.cols(), right.rows(), "inner dimensions of a product");
+        self.usage().multiplied(self.rows(), self.cols(), right.cols());
+        self.usage().reserve(self.rows() * right.cols())
+    }
+
+    /// Computes `self · right` where the matrices are on the host for want of room on the device.
+    fn product_in_tiles(&self, right: &Self) -> Option<Held> {
+        let tiles = self.usage().tiles.as_ref()?;
+        Some(Held::Flex(place::upload(tiles.product(self, right), &Default::default())))
     }
 
     /// Computes `self · selfᵀ`, `[k, k]`. On a CPU this is half the work of a product.
     #[must_use]
     pub fn gram(&self) -> Self {
-        self.usage.multiplied(self.rows(), self.cols(), self.rows());
-        self.beside(map!(&self.held, a => place::Operations::gram(a)))
+        let turned = self.turned();
+        let room = self.room_of_product(&turned);
+        let held = self.product_in_tiles(&turned);
+        let held = held.unwrap_or_else(|| map!(&self.held, a => place::Operations::gram(a)));
+        Self { held, room }
     }
 
     /// Computes `lower · self`: `[k, k] · [k, n] → [k, n]`.
@@ -123,22 +152,31 @@ impl DeviceMatrix {
     #[must_use]
     pub fn multiplied_by_lower(self, lower: &Self) -> Self {
         assert_eq!([self.rows(); 2], [lower.rows(), lower.cols()], "a triangular factor's sides");
-        self.usage.multiplied(lower.rows(), lower.cols(), self.cols());
-        self.with(|held| map!(&lower.held, held, a, b => place::Operations::multiply_lower(a, b)))
+        let room = lower.room_of_product(&self);
+        let held = match lower.product_in_tiles(&self) {
+            Some(held) => held,
+            None => map!(&lower.held, self.held, a, b => place::Operations::multiply_lower(a, b)),
+        };
+        Self { held, room }
     }
 
     /// Adds `leftᵀ · right` to the rows from `first` on: `[k, m]ᵀ · [k, n] → [m, n]`.
     ///
     /// Works in place on a CPU when nothing else holds the matrix.
     pub fn add_transposed_product(&mut self, first: usize, left: &Self, right: &Self) {
-        assert_eq!(left.rows(), right.rows(), "inner dimensions of a product");
         assert!(first + left.cols() <= self.rows(), "rows of a sum");
         assert_eq!(self.cols(), right.cols(), "columns of a sum");
-        self.usage.multiplied(left.cols(), left.rows(), right.cols());
+        let left = left.turned();
+        // Until it is added.
+        let _room = left.room_of_product(right);
+        let product = left.product_in_tiles(right);
         let sum = self.take();
-        self.held = map!(sum, &left.held, &right.held, sum, a, b => {
-            place::Operations::add_product(sum, first, a.clone().transpose(), b.clone())
-        });
+        self.held = match product {
+            Some(product) => map!(sum, &product, sum, a => place::add_to_rows(sum, first, a)),
+            None => map!(sum, &left.held, &right.held, sum, a, b => {
+                place::Operations::add_product(sum, first, a.clone(), b.clone())
+            }),
+        };
     }
 
     /// Sets every value to 0, in place on a CPU when nothing else holds the matrix.
@@ -170,20 +208,20 @@ impl DeviceMatrix {
     /// Computes `‖self‖²_F`, summed in `f64` on a CPU.
     #[must_use]
     pub fn squared_norm(&self) -> f64 {
-        self.usage.downloaded(1);
+        self.usage().downloaded(1);
         on!(&self.held, tensor => place::squared_norm(tensor))
     }
 
     /// Returns some columns, as a view where the backend has views.
     #[must_use]
     pub fn column_block(&self, cols: Range<usize>) -> Self {
-        self.beside(map!(&self.held, a => place::narrowed(a, 1, cols)))
+        self.view(map!(&self.held, a => place::narrowed(a, 1, cols)))
     }
 
     /// Returns some rows, as a view where the backend has views.
     #[must_use]
     pub fn row_block(&self, rows: Range<usize>) -> Self {
-        self.beside(map!(&self.held, a => place::narrowed(a, 0, rows)))
+        self.view(map!(&self.held, a => place::narrowed(a, 0, rows)))
     }
 
     /// Passes the values to `reader`, row after row. Copies nothing on
@@ -200,7 +238,7 @@ impl DeviceMatrix {
     #[must_use]
     pub fn changed(self, change: impl FnOnce(&mut [f32])) -> Self {
         self.count_download();
-        self.usage.uploaded(self.rows() * self.cols());
+        self.usage().uploaded(self.rows() * self.cols());
         self.with(|held| map!(held, tensor => place::changed(tensor, change)))
     }
 }

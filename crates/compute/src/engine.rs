@@ -1,12 +1,14 @@
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn_flex::FlexDevice;
 use burn_ndarray::NdArrayDevice;
 
 use crate::backend::Handle;
-use crate::usage::{TooLarge, Usage, UsageCounter};
+use crate::tiles::Tiles;
+use crate::usage::{Limits, Shortage, Usage, UsageCounter};
 use crate::{Choice, ComputeError, Device, DeviceMatrix, Matrix, NoDiscreteGpu};
 
 /// An open device, ready to compute. Cheap to clone.
@@ -17,6 +19,19 @@ pub struct Engine {
     name: String,
     choice: Option<Choice>,
     usage: Arc<UsageCounter>,
+    /// Whether an operation on the device has failed.
+    is_lost: Arc<AtomicBool>,
+}
+
+/// Where a computation was made that was asked of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Venue {
+    /// On the device.
+    Device,
+    /// On the device in tiles, each sent there and back, and the rest on the CPU: the matrices had no room.
+    Tiles(ComputeError),
+    /// On the CPU, because the device failed.
+    Cpu(ComputeError),
 }
 
 /// What computes for [`Device::Cpu`].
@@ -30,8 +45,7 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     /// Whether it has memory of its own.
     pub(crate) is_discrete: bool,
-    /// Bytes of the largest matrix.
-    pub(crate) most_bytes: u64,
+    pub(crate) limits: Limits,
 }
 
 impl Engine {
@@ -59,12 +73,13 @@ impl Engine {
             handle,
             name: name.to_owned(),
             choice: None,
-            usage: Arc::new(UsageCounter::new(u64::MAX)),
+            usage: UsageCounter::new(Limits::NONE, None),
+            is_lost: Arc::default(),
         }
     }
 
     fn of_gpu(device: Device, gpu: Gpu) -> Self {
-        let usage = Arc::new(UsageCounter::new(gpu.most_bytes));
+        let usage = UsageCounter::new(gpu.limits, None);
         Self { usage, ..Self::of(device, gpu.handle, &gpu.name) }
     }
 
@@ -137,7 +152,36 @@ impl Engine {
     /// Returns what this engine, its clones and its matrices have moved so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.usage.now()
+        match &self.usage.tiles {
+            Some(tiles) => tiles.engine.usage(),
+            None => self.usage.now(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.usage.limits
+    }
+
+    /// Returns whether a matrix can be multiplied with those of this engine.
+    #[must_use]
+    pub fn holds(&self, matrix: &DeviceMatrix) -> bool {
+        Arc::ptr_eq(&self.usage, matrix.usage())
+    }
+
+    /// Returns the engine, without its matrices, on a device of so many bytes for all of them together.
+    #[must_use]
+    pub fn limited(&self, room_bytes: u64) -> Self {
+        let limits = Limits { room_bytes, ..self.limits() };
+        Self { usage: UsageCounter::new(limits, None), ..self.clone() }
+    }
+
+    /// Returns an engine that keeps matrices on the host and multiplies them on the device, a tile of each
+    /// factor at a time. Products agree with those of whole matrices but for the order of sums.
+    #[must_use]
+    pub fn in_tiles(&self) -> Self {
+        let tiles = Tiles::on(self.limited(self.limits().room_bytes));
+        let usage = UsageCounter::new(Limits::NONE, Some(tiles));
+        Self { handle: Handle::Flex(FlexDevice), usage, ..self.clone() }
     }
 
     /// Runs a computation on this device, and turns what it fails of into an error.
@@ -147,35 +191,59 @@ impl Engine {
     /// engine too. A panic on the CPU is a bug of ours and goes on.
     ///
     /// # Errors
-    /// - [`ComputeError::TooLarge`] for a matrix that the device cannot hold, which leaves it usable;
+    /// - [`ComputeError::TooLarge`] and [`ComputeError::NoRoom`] for a matrix that the device cannot hold,
+    ///   which leave it usable;
     /// - [`ComputeError::Unusable`] when an operation fails;
     /// - [`ComputeError::Lost`] when one has failed before.
     pub fn attempt<R>(&self, compute: impl FnOnce() -> R) -> Result<R, ComputeError> {
         let device = self.device;
-        if !device.is_gpu() {
-            return Ok(compute());
-        }
-        if self.usage.is_lost() {
+        if self.is_lost.load(Ordering::Relaxed) {
             return Err(ComputeError::Lost { device });
         }
         catch_unwind(AssertUnwindSafe(compute)).map_err(|payload| {
-            match payload.downcast_ref::<TooLarge>() {
-                Some(&TooLarge { bytes, most_bytes }) => {
-                    ComputeError::TooLarge { device, bytes, most_bytes }
-                }
+            match payload.downcast_ref::<Shortage>() {
+                Some(shortage) => shortage.on(device),
+                None if !device.is_gpu() => resume_unwind(payload),
                 None => {
-                    self.usage.lose();
+                    self.is_lost.store(true, Ordering::Relaxed);
                     ComputeError::Unusable { device, reason: message(&*payload).to_owned() }
                 }
             }
         })
     }
 
+    /// Runs a computation on this device; in tiles where the device has no room for its matrices; on the
+    /// CPU where the device fails. Returns where it was made, too.
+    ///
+    /// # Errors
+    /// Those of the computation.
+    pub fn run<R, E: From<ComputeError>>(
+        &self,
+        mut compute: impl FnMut(&Self) -> Result<R, E>,
+    ) -> Result<(R, Venue), E> {
+        let failure = match self.attempt(|| compute(self)) {
+            Ok(found) => return Ok((found?, Venue::Device)),
+            Err(failure) => failure,
+        };
+        let failure = match failure.is_shortage() {
+            false => failure,
+            true => {
+                let tiled = self.in_tiles();
+                match tiled.attempt(|| compute(&tiled)) {
+                    Ok(found) => return Ok((found?, Venue::Tiles(failure))),
+                    Err(failure) => failure,
+                }
+            }
+        };
+        Ok((compute(&Self::open(Device::Cpu)?)?, Venue::Cpu(failure)))
+    }
+
     /// Moves a matrix to the device. Copies nothing on a CPU.
     #[must_use]
     pub fn upload(&self, matrix: Matrix) -> DeviceMatrix {
+        let room = self.usage.reserve(matrix.values().len());
         self.usage.uploaded(matrix.values().len());
-        DeviceMatrix::of(self.handle.upload(matrix), Arc::clone(&self.usage))
+        DeviceMatrix::of(self.handle.upload(matrix), room)
     }
 }
 

@@ -77,6 +77,16 @@ pub enum ComputeError {
         /// Bytes of the largest matrix.
         most_bytes: u64,
     },
+    /// A matrix has no room beside the others.
+    #[error("{device}: a matrix of {bytes} bytes, where the others leave {free_bytes}")]
+    NoRoom {
+        /// The device.
+        device: Device,
+        /// Bytes of the matrix.
+        bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
     /// An operation on the device has failed before.
     #[error("{device}: it has failed before, so that it is not trusted any more")]
     Lost {
@@ -117,6 +127,14 @@ pub enum ComputeError {
         /// Its columns.
         cols: usize,
     },
+}
+
+impl ComputeError {
+    /// Returns whether a device had no room for a matrix and can still be used.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::NoRoom { .. })
+    }
 }
 
 /// Returns the library that computes on a GPU, as people call it.

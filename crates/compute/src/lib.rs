@@ -38,6 +38,7 @@ mod orthonormal;
 mod place;
 mod small;
 mod svd;
+mod tiles;
 mod usage;
 #[cfg(feature = "vulkan")]
 mod vulkan;
@@ -46,7 +47,7 @@ pub use choice::{Choice, NoDiscreteGpu};
 pub use device::Device;
 pub use device_matrix::DeviceMatrix;
 pub use devices::{Devices, Engines, Lease};
-pub use engine::Engine;
+pub use engine::{Engine, Venue};
 pub use error::ComputeError;
 pub use factor::{solve_positive_definite, upper_factor};
 pub use gaussian::{Gaussian, random_bits};

@@ -109,14 +109,11 @@ impl Operations for Flex {
         left: Tensor<Self, 2>,
         right: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
+        if is_deep_transposed(&left) {
+            return add_to_rows(sum, first, &left.matmul(right));
+        }
         let cols = right.dims()[1];
         let place = first * cols..(first + left.dims()[0]) * cols;
-        if is_deep_transposed(&left) {
-            let product = left.matmul(right);
-            return Self::read(&product, |product| {
-                changed(sum, |sum| elementwise::add_scaled(&mut sum[place], 1.0, product))
-            });
-        }
         let (left, right) = (flex(&left), flex(&right));
         changed(sum, |sum| {
             host_product::product(&mut sum[place], Accum::Add, view(&left), view(&right));
@@ -205,6 +202,17 @@ pub(crate) fn add_scaled<B: Operations>(
     } else {
         a + b.clone().mul_scalar(factor)
     }
+}
+
+/// Adds `part` to the rows of `sum` from `first` on.
+pub(crate) fn add_to_rows<B: Operations>(
+    sum: Tensor<B, 2>,
+    first: usize,
+    part: &Tensor<B, 2>,
+) -> Tensor<B, 2> {
+    let [rows, cols] = part.dims();
+    let place = first * cols..(first + rows) * cols;
+    B::read(part, |part| changed(sum, |sum| elementwise::add_scaled(&mut sum[place], 1.0, part)))
 }
 
 /// Sets every value to 0.

@@ -1,5 +1,9 @@
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::tiles::Tiles;
+use crate::{ComputeError, Device};
 
 /// What has been moved between the host and a device, how often the host has waited for it, and what
 /// was multiplied there.
@@ -17,10 +21,13 @@ pub struct Usage {
     /// Multiplications and additions of all products, 2mnk for `[m, k] · [k, n]`, whatever a backend
     /// leaves out of a triangle or a square.
     pub product_operations: u64,
+    /// Bytes of the matrices that were on the device at once, at most. What a backend needs beside them
+    /// for a while, such as the two terms of a sum, is not among them.
+    pub peak_bytes: u64,
 }
 
 impl Usage {
-    /// Returns what has come to it since an earlier count.
+    /// Returns what has come to it since an earlier count; the peak is that of all the time.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {
@@ -28,25 +35,58 @@ impl Usage {
             downloaded_bytes: self.downloaded_bytes - earlier.downloaded_bytes,
             synchronisations: self.synchronisations - earlier.synchronisations,
             product_operations: self.product_operations - earlier.product_operations,
+            peak_bytes: self.peak_bytes,
         }
     }
 }
 
-/// A matrix that was to be larger than the device holds in one piece: what such a computation unwinds
-/// with.
-pub(crate) struct TooLarge {
-    pub(crate) bytes: u64,
+/// What a computation unwinds with where a matrix has no room on the device.
+pub(crate) enum Shortage {
+    /// It is larger than any matrix can be.
+    OfOne { bytes: u64, most_bytes: u64 },
+    /// The others leave too little.
+    OfAll { bytes: u64, free_bytes: u64 },
+}
+
+impl Shortage {
+    pub(crate) fn on(&self, device: Device) -> ComputeError {
+        match *self {
+            Self::OfOne { bytes, most_bytes } => {
+                ComputeError::TooLarge { device, bytes, most_bytes }
+            }
+            Self::OfAll { bytes, free_bytes } => ComputeError::NoRoom { device, bytes, free_bytes },
+        }
+    }
+
+    /// Not as a panic, which would print a message of its own.
+    fn unwind(self) -> ! {
+        resume_unwind(Box::new(self))
+    }
+}
+
+/// Bytes that a device can hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// In one matrix.
     pub(crate) most_bytes: u64,
+    /// In all of them.
+    pub(crate) room_bytes: u64,
+}
+
+impl Limits {
+    /// Those of a device that says nothing, or shares the memory of the host.
+    pub(crate) const NONE: Self = Self { most_bytes: u64::MAX, room_bytes: u64::MAX };
 }
 
 /// The counters of one engine, its clones and the matrices that it has taken, and what its device can
 /// hold.
 #[derive(Debug)]
 pub(crate) struct UsageCounter {
-    /// The largest matrix.
-    most_bytes: u64,
-    /// Whether an operation on the device has failed.
-    is_lost: AtomicBool,
+    pub(crate) limits: Limits,
+    /// What multiplies, where the matrices are on the host for want of room on the device.
+    pub(crate) tiles: Option<Tiles>,
+    held_bytes: AtomicU64,
+    peak_bytes: AtomicU64,
     uploaded_bytes: AtomicU64,
     downloaded_bytes: AtomicU64,
     synchronisations: AtomicU64,
@@ -54,41 +94,40 @@ pub(crate) struct UsageCounter {
 }
 
 impl UsageCounter {
-    pub(crate) fn new(most_bytes: u64) -> Self {
-        Self {
-            most_bytes,
-            is_lost: AtomicBool::new(false),
+    pub(crate) fn new(limits: Limits, tiles: Option<Tiles>) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            tiles,
+            held_bytes: AtomicU64::new(0),
+            peak_bytes: AtomicU64::new(0),
             uploaded_bytes: AtomicU64::new(0),
             downloaded_bytes: AtomicU64::new(0),
             synchronisations: AtomicU64::new(0),
             product_operations: AtomicU64::new(0),
-        }
+        })
     }
 
-    /// Returns whether an operation on the device has failed.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.is_lost.load(Ordering::Relaxed)
-    }
-
-    /// Notes that an operation on the device has failed.
-    pub(crate) fn lose(&self) {
-        self.is_lost.store(true, Ordering::Relaxed);
-    }
-
-    /// Unwinds with [`TooLarge`] where the device cannot hold a matrix of so many values.
+    /// Takes room for a matrix of so many values, or unwinds with [`Shortage`] where there is none.
     ///
     /// Before burn is asked: what it leaves behind when an allocation fails answers later operations
-    /// wrongly or not at all. Not as a panic, which would print a message of its own.
-    fn check(&self, values: usize) {
-        let (bytes, most_bytes) = (bytes(values), self.most_bytes);
+    /// wrongly or not at all.
+    pub(crate) fn reserve(self: &Arc<Self>, values: usize) -> Arc<Room> {
+        let (bytes, Limits { most_bytes, room_bytes }) = (bytes(values), self.limits);
         if bytes > most_bytes {
-            resume_unwind(Box::new(TooLarge { bytes, most_bytes }));
+            Shortage::OfOne { bytes, most_bytes }.unwind();
         }
+        // Counted at once, so that what follows gives it back.
+        let held = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let room = Arc::new(Room { usage: Arc::clone(self), bytes });
+        if bytes > room_bytes.saturating_sub(held) {
+            Shortage::OfAll { bytes, free_bytes: room_bytes.saturating_sub(held) }.unwind();
+        }
+        self.peak_bytes.fetch_max(held + bytes, Ordering::Relaxed);
+        room
     }
 
     /// Counts `values` numbers of `f32` on their way to the device.
     pub(crate) fn uploaded(&self, values: usize) {
-        self.check(values);
         self.uploaded_bytes.fetch_add(bytes(values), Ordering::Relaxed);
     }
 
@@ -100,7 +139,6 @@ impl UsageCounter {
 
     /// Counts a product `[rows, inner] · [inner, cols]`.
     pub(crate) fn multiplied(&self, rows: usize, inner: usize, cols: usize) {
-        self.check(rows * cols);
         let operations = 2 * rows as u64 * inner as u64 * cols as u64;
         self.product_operations.fetch_add(operations, Ordering::Relaxed);
     }
@@ -112,7 +150,21 @@ impl UsageCounter {
             downloaded_bytes: self.downloaded_bytes.load(Ordering::Relaxed),
             synchronisations: self.synchronisations.load(Ordering::Relaxed),
             product_operations: self.product_operations.load(Ordering::Relaxed),
+            peak_bytes: self.peak_bytes.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// The room of one matrix, given back when the last of its clones and views is gone.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) usage: Arc<UsageCounter>,
+    bytes: u64,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.usage.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ use wgpu::{Backends, DeviceType, Instance, InstanceDescriptor};
 
 use crate::backend::Handle;
 use crate::engine::Gpu;
+use crate::usage::Limits;
 use crate::{ComputeError, Device};
 
 /// Looks for the device that is named: [`Device::Vulkan`] or [`Device::Metal`].
@@ -53,7 +54,8 @@ fn adapters(backends: Backends) -> Vec<Gpu> {
             handle: Handle::Wgpu(handle(index)),
             name: adapter.name.clone(),
             is_discrete: kind == DeviceType::DiscreteGpu,
-            most_bytes: *most_bytes,
+            // How much memory there is wgpu does not tell.
+            limits: Limits { most_bytes: *most_bytes, ..Limits::NONE },
         })
     };
     of_kind(DeviceType::DiscreteGpu, WgpuDevice::DiscreteGpu)

@@ -114,7 +114,7 @@ impl Search<'_> {
         let (effort, rows) = (options.effort, [section.rows.start, section.rows.end]);
         let key = Key { objective, effort, seed, group, rows, has_mean };
         let find = || Projection::of(objective, &layer, seen, options.effort, engine, seed);
-        let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, find)?;
+        let projection = cache.unwrap_or(&SearchCache::default()).get_or_find(key, engine, find)?;
         // Only feedback hands errors on between rows. Gradients are those of all outputs; they are not
         // cut to a part of the rows.
         let is_coupled = options.sides == Sides::Both

@@ -1,12 +1,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use roundwise_compute::Engine;
+
 use crate::projection::Projection;
 use crate::{Effort, Objective, RoundingError};
 
 /// A cache that searches of one layer share: its singular vectors, or the factor of its H.
 ///
-/// It belongs to one weight and its inputs, on one device. A search computes them before it chooses
+/// It belongs to one weight and its inputs. A search computes them before it chooses
 /// the first code; [`Linear::with_cache`](crate::Linear::with_cache) hands them to the next search of
 /// the layer, for other codes.
 #[derive(Default)]
@@ -30,14 +32,16 @@ pub(crate) struct Key {
 }
 
 impl SearchCache {
-    /// Returns the entry of a key, computed by `find` unless it is there.
+    /// Returns the entry of a key with its matrices on `engine`, computed by `find` unless it is there.
     pub(crate) fn get_or_find(
         &self,
         key: Key,
+        engine: &Engine,
         find: impl FnOnce() -> Result<Projection, RoundingError>,
     ) -> Result<Rc<Projection>, RoundingError> {
         if let Some((stored, known)) = &*self.latest.borrow()
             && *stored == key
+            && engine.holds(&known.right)
         {
             return Ok(Rc::clone(known));
         }
@@ -82,10 +86,19 @@ mod tests {
             has_mean: false,
         };
         let rotated = Key { group: Some(16), ..plain };
-        for (key, expected) in [(plain, 1), (plain, 1), (rotated, 2), (rotated, 2), (plain, 3)] {
-            let found = cache.get_or_find(key, || {
+        // Where a device fails, the search begins again on another.
+        let other = Device::NdArray.resolve().unwrap();
+        for (key, engine, expected) in [
+            (plain, &engine, 1),
+            (plain, &engine, 1),
+            (rotated, &engine, 2),
+            (rotated, &engine, 2),
+            (plain, &engine, 3),
+            (plain, &other, 4),
+        ] {
+            let found = cache.get_or_find(key, engine, || {
                 searches += 1;
-                Projection::of(objective, &layer, None, Effort::Fast, &engine, 1)
+                Projection::of(objective, &layer, None, Effort::Fast, engine, 1)
             });
             assert!(found.is_ok());
             assert_eq!(searches, expected);

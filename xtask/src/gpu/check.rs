@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// Stack of the threads that compile kernels, in bytes: unoptimised, burn needs more than the system gives.
 const STACK_BYTES: &str = "33554432";
 /// The tool, and what it computes with.
-const PACKAGES: [&str; 2] = ["roundwise", "roundwise-compute"];
+const PACKAGES: [&str; 3] = ["roundwise", "roundwise-compute", "roundwise-rounding"];
 
 /// Builds and links the libraries of GPUs, which needs none of them, has what is not there refused politely, and
 /// compares what is there with the CPU.

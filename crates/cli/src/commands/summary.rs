@@ -179,6 +179,13 @@ fn describe_rounding(totals: &RoundingTotals) -> String {
             counted(totals.cpu_layers, "weight"),
         );
     }
+    if totals.tiled_layers > 0 {
+        text += &format!(
+            "  {} had no room for {}, and multiplied in tiles (`--report` says why)\n",
+            totals.device,
+            counted(totals.tiled_layers, "weight"),
+        );
+    }
     if !totals.is_reproducible {
         text += "  the last bits may differ from run to run on this device\n";
     }

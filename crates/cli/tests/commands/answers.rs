@@ -105,8 +105,8 @@ fn every_key_of_the_report_is_documented() {
     let zeroed = zeroed.json(&["convert", "m.safetensors", "--scheme", "int8", "--json"]);
     // What only a GPU, or its failure, brings about.
     let on_gpu = serde_json::json!({
-        "rounding": { "device_choice": "", "cpu_layers": 1 },
-        "tensors": [{ "rounding": { "device_failure": "" } }],
+        "rounding": { "device_choice": "", "cpu_layers": 1, "tiled_layers": 1 },
+        "tensors": [{ "rounding": { "device_failure": "", "device_shortage": "" } }],
     });
     agree("Report", &[report, learned, soft, mixed, sides, served, blocks, zeroed, on_gpu]);
 }

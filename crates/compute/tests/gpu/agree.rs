@@ -1,15 +1,7 @@
-use roundwise_compute::{ComputeError, Device, Engine, Gaussian, Matrix};
+use roundwise_compute::{ComputeError, Device, Engine, Gaussian, Matrix, Venue};
 
-use crate::operations::{Operation, Precision, operations};
-
-/// `f32` sums of up to some hundred products in any order, over the largest value: each rounds by 6e-8.
-const SUMMED: f32 = 2e-5;
-/// Factors of products as TF32, with 10 bits after the point, which CUDA may take.
-const SUMMED_TF32: f32 = 4e-3;
-/// A multiplication and an addition, or both at once.
-const ROUNDED: f32 = 4e-7;
-/// How much further than a sum what follows from several products may be off.
-const STEPS: f32 = 10.0;
+use crate::compare::{computed, difference, tolerance};
+use crate::operations::{Precision, operations};
 
 /// What is computed of larger matrices too.
 const LARGE: [&str; 6] = [
@@ -33,40 +25,6 @@ fn engines() -> Vec<Engine> {
         }
     };
     devices.into_iter().filter_map(open).collect()
-}
-
-fn tolerance(device: Device, precision: Precision) -> f32 {
-    let summed = match device {
-        Device::Cuda(_) => SUMMED_TF32,
-        Device::Auto | Device::Cpu | Device::NdArray | Device::Vulkan(_) | Device::Metal(_) => {
-            SUMMED
-        }
-    };
-    match precision {
-        Precision::Exact => 0.0,
-        Precision::Rounded => ROUNDED,
-        Precision::Summed => summed,
-        Precision::Iterated => STEPS * summed,
-    }
-}
-
-fn computed(engine: &Engine, operation: &Operation) -> Matrix {
-    let operands = operation.operands.iter().map(|operand| engine.upload(operand.clone()));
-    let operands: Vec<_> = operands.collect();
-    (operation.compute)(engine, &operands).download()
-}
-
-/// Returns the largest difference over the largest value.
-fn difference(found: &Matrix, expected: &Matrix) -> f32 {
-    assert_eq!((found.rows(), found.cols()), (expected.rows(), expected.cols()));
-    let largest = expected.values().iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let pairs = found.values().iter().zip(expected.values());
-    let differences = pairs.map(|(found, expected)| match (found - expected).abs() {
-        // `max` would pass over it.
-        difference if difference.is_nan() => f32::INFINITY,
-        difference => difference,
-    });
-    differences.fold(0.0, f32::max) / largest.max(f32::MIN_POSITIVE)
 }
 
 #[test]
@@ -183,4 +141,45 @@ fn what_is_moved_is_counted_alike_on_every_device() {
     assert_eq!(expected.synchronisations, 4);
     assert_eq!(expected.product_operations, 2 * 8 * 4 * 8);
     engines().iter().for_each(|engine| assert_eq!(count(engine), expected));
+}
+
+#[test]
+fn what_a_device_has_no_room_for_is_computed_there_in_tiles() {
+    let cpu = Device::Cpu.resolve().unwrap();
+    let chosen = |name| name == "product" || name == "product added to rows";
+    for engine in engines() {
+        // 25 KB of operands and product.
+        for operation in operations(61, 53, 59).into_iter().filter(|it| chosen(it.name)) {
+            let expected = computed(&cpu, &operation);
+            let engine = engine.limited(30_000);
+            let found = engine.run(|engine| Ok::<_, ComputeError>(computed(engine, &operation)));
+            let (found, venue) = found.unwrap();
+            assert!(matches!(venue, Venue::Tiles(ComputeError::NoRoom { .. })), "{venue:?}");
+            let allowed = tolerance(engine.device(), operation.precision);
+            assert!(difference(&found, &expected) <= allowed, "{}", operation.name);
+        }
+    }
+}
+
+#[test]
+fn what_a_device_fails_of_is_computed_on_the_cpu() {
+    for engine in engines() {
+        let device = engine.device();
+        let mut failures = 1;
+        let mut product = |engine: &Engine| {
+            let two = engine.upload(Matrix::from_fn(2, 2, |_, _| 2.0));
+            let four = two.multiply(&two).download();
+            if engine.device().is_gpu() && failures > 0 {
+                failures -= 1;
+                panic!("the device is gone");
+            }
+            Ok::<_, ComputeError>(four)
+        };
+        let eight = Matrix::from_fn(2, 2, |_, _| 8.0);
+        let reason = "the device is gone".to_owned();
+        let failed = Venue::Cpu(ComputeError::Unusable { device, reason });
+        assert_eq!(engine.run(&mut product), Ok((eight.clone(), failed)));
+        let lost = Venue::Cpu(ComputeError::Lost { device });
+        assert_eq!(engine.run(&mut product), Ok((eight, lost)));
+    }
 }

@@ -7,5 +7,6 @@
 
 #[cfg(any(feature = "cuda", feature = "vulkan"))]
 mod agree;
-#[cfg(any(feature = "cuda", feature = "vulkan"))]
+mod compare;
 mod operations;
+mod room;

@@ -61,6 +61,7 @@ fn added(sum: LayerRounding, next: LayerRounding) -> LayerRounding {
         lacks_statistics: sum.lacks_statistics || next.lacks_statistics,
         failure: sum.failure.or(next.failure),
         device_failure: sum.device_failure.or(next.device_failure),
+        device_shortage: sum.device_shortage.or(next.device_shortage),
         // Where the search of one expert ended, it tells what was searched.
         solver: if sum.is_nearest { next.solver } else { sum.solver },
         objective: sum.objective,

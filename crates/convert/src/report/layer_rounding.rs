@@ -1,3 +1,4 @@
+use roundwise_compute::Venue;
 use roundwise_rounding::{Options, RoundingReport};
 use serde::{Deserialize, Serialize};
 
@@ -58,12 +59,25 @@ pub struct LayerRounding {
     /// Why the device did not compute the search, so that the CPU did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_failure: Option<String>,
+    /// What the device had no room for, so that it only multiplied, in tiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_shortage: Option<String>,
     /// `‖E‖²` of nearest codes.
     #[serde(skip)]
     pub(crate) nearest_energy: f64,
 }
 
 impl LayerRounding {
+    /// Returns the result with where the search was made.
+    pub(crate) fn made(self, venue: Venue) -> Self {
+        let (device_shortage, device_failure) = match venue {
+            Venue::Device => (None, None),
+            Venue::Tiles(shortage) => (Some(shortage.to_string()), None),
+            Venue::Cpu(failure) => (None, Some(failure.to_string())),
+        };
+        Self { device_shortage, device_failure, ..self }
+    }
+
     /// Returns the result for nearest codes that are stored because nothing is known of the layer's
     /// inputs.
     pub(crate) fn without_statistics(options: &Options) -> Self {
@@ -93,6 +107,7 @@ impl LayerRounding {
             lacks_statistics: false,
             failure: Some(failure),
             device_failure: None,
+            device_shortage: None,
             nearest_energy: 0.0,
         }
     }
@@ -122,6 +137,7 @@ impl From<RoundingReport> for LayerRounding {
             lacks_statistics: false,
             failure: None,
             device_failure: None,
+            device_shortage: None,
             nearest_energy: report.nearest.weight_error,
         }
     }

@@ -30,6 +30,9 @@ pub struct RoundingTotals {
     /// Weights that the device failed for, so that the CPU rounded them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cpu_layers: usize,
+    /// Weights that the device had no room for, so that it only multiplied, in tiles.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tiled_layers: usize,
     /// Weights without statistics of their inputs, which the method needs; nearest codes are stored.
     #[serde(alias = "without_statistics")]
     pub layers_without_statistics: Vec<String>,
@@ -88,6 +91,7 @@ impl RoundingTotals {
             nearest_layers: nearest().count(),
             failed_layers: roundings().filter(|rounding| rounding.failure.is_some()).count(),
             cpu_layers: roundings().filter(|rounding| rounding.device_failure.is_some()).count(),
+            tiled_layers: roundings().filter(|rounding| rounding.device_shortage.is_some()).count(),
             layers_without_statistics: tensors
                 .iter()
                 .filter(|layer| layer.rounding.as_ref().is_some_and(|it| it.lacks_statistics))

@@ -9,7 +9,7 @@ use roundwise_tensor_file::{Dtype, Manifest, Overwrite, TensorFileWriter, Tensor
 use crate::error::ConvertError;
 use crate::model::Role;
 use crate::recipe::Recipe;
-use crate::run::round::{on_device, seed_of};
+use crate::run::round::seed_of;
 use crate::source::Source;
 use crate::source::numbers::matrix_shape;
 
@@ -166,8 +166,8 @@ fn factors(
 ) -> Result<(Matrix, Matrix, f64), ConvertError> {
     let options = SvdOptions::new(rank, seed_of(layer));
     let svd = match engine.device().is_gpu() {
-        // Kept for the CPU, should the device fail.
-        true => on_device(engine, |engine| truncated_svd(engine, error.clone(), &options))?.0,
+        // Kept, should the device fail.
+        true => engine.run(|engine| truncated_svd(engine, error.clone(), &options))?.0,
         false => truncated_svd(engine, error, &options)?,
     };
     // All of the singular values go into one factor. Their roots in both would give the same

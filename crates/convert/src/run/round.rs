@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 
-use roundwise_compute::{ComputeError, Device, Engine};
+use roundwise_compute::Engine;
 use roundwise_rounding::{
     BiasCorrection, Linear, Objective, Options, Progress, Rounded, RoundingError, round,
     squared_output_errors,
@@ -172,19 +172,15 @@ impl Input {
                     let loss = predicted_loss(layer, known, &rounded.matrix, engine)?;
                     Ok::<_, RoundingError>((rounded, loss))
                 };
-                match on_device(engine, search) {
-                    Ok(((Rounded { matrix, report }, loss), device_failure)) => {
+                match engine.run(search) {
+                    Ok(((Rounded { matrix, report }, loss), venue)) => {
                         // Measured on the codes that are stored, and not taken from the search: its sums are in another order, and
                         // the check of the output compares them bit for bit.
                         let error = measure(layer.weight, &matrix);
                         let moment = known.map(|known| known.moment);
-                        let device_failure = device_failure.map(|error| error.to_string());
-                        let rounding = LayerRounding {
-                            moment,
-                            predicted_loss: loss,
-                            device_failure,
-                            ..report.into()
-                        };
+                        let rounding =
+                            LayerRounding { moment, predicted_loss: loss, ..report.into() };
+                        let rounding = rounding.made(venue);
                         Codes { matrix, error, rounding: Some(rounding) }
                     }
                     // A search that fails costs the weight its better codes, not the conversion.
@@ -232,17 +228,6 @@ fn predicted_loss(
 
 fn needs_inputs(options: &Options) -> bool {
     matches!(options.objective, Objective::Activations { .. })
-}
-
-/// Runs a search on a device, and once more on the CPU where the device fails: with what it failed of.
-pub(crate) fn on_device<R, E: From<ComputeError>>(
-    engine: &Engine,
-    mut search: impl FnMut(&Engine) -> Result<R, E>,
-) -> Result<(R, Option<ComputeError>), E> {
-    match engine.attempt(|| search(engine)) {
-        Ok(found) => Ok((found?, None)),
-        Err(failure) => Ok((search(&Device::Cpu.resolve()?)?, Some(failure))),
-    }
 }
 
 /// Turns the steps of a search into events of the conversion.
