@@ -48,6 +48,9 @@ pub(crate) struct LayerRun {
     pub(crate) downloaded_bytes: u64,
     pub(crate) synchronisations: u64,
     pub(crate) product_operations: u64,
+    /// Bytes of matrices on the device at once.
+    #[serde(default)]
+    pub(crate) peak_bytes: u64,
     pub(crate) objective: f64,
     pub(crate) objective_of_nearest: f64,
 }
@@ -76,8 +79,8 @@ impl LayerRun {
             format!(", {:.1} % of a product's speed", self.share_of_peak(gigaflops) * 100.0)
         });
         format!(
-            "{:<36} {:>5} × {:<5} {}: {:>8.0} ms, {:>6.1} MB there, {:>6.1} MB back, waits {:>4}{share}; \
-             objective {:.4} of nearest",
+            "{:<36} {:>5} × {:<5} {}: {:>8.0} ms, {:>6.1} MB there, {:>6.1} MB back, {:>6.1} MB at once, \
+             waits {:>4}{share}; objective {:.4} of nearest",
             self.method,
             self.shape[0],
             self.shape[1],
@@ -85,6 +88,7 @@ impl LayerRun {
             self.seconds * 1e3,
             self.uploaded_bytes as f64 / 1e6,
             self.downloaded_bytes as f64 / 1e6,
+            self.peak_bytes as f64 / 1e6,
             self.synchronisations,
             self.objective_ratio(),
         )
