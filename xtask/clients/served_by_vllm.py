@@ -11,6 +11,7 @@ transformers.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -22,14 +23,22 @@ from served_models import CASES, MIXED, STATIC, make_models, run, statistics
 #: Models by the forms that layers have: joined by the program, and joined in the file. For experts in codes vLLM has
 #: nothing on any CPU.
 MODELS = {"llama", "phi3"}
+#: What transformers does not read.
+MODELOPT = [("fp8-row", "modelopt", True), ("nvfp4", "modelopt", False), ("mxfp8", "modelopt", False)]
 #: Largest mean change of a logarithm that the numbers of BF16 sums make in another order.
 SAME = 0.02
 #: The same where inputs of layers become codes of 8 bits.
 INPUT_CODES = 0.25
 #: Words that are written.
 WORDS = 64
-#: How vLLM says that a processor has no kernel for a scheme, or a build none of its operations.
-NO_KERNEL = ("kernel", "not supported", "not implemented", "notimplemented", "no attribute", "cuda", "declaration")
+#: How vLLM 0.32 says that a processor has no kernel for a scheme; that a build has one by its name alone, without
+#: arguments; and that it lacks it.
+NO_KERNEL = re.compile(
+    r"Failed to find a kernel that can implement the \w+ linear layer"
+    r"|Forced NVFP4 kernel \w+ is not supported"
+    r"|Declaration: _C::\w+\(\) -> \(\)"
+    r"|'_OpNamespace' '_C' object has no attribute '\w+'"
+)
 
 
 def opened(folder):
@@ -70,8 +79,7 @@ def judged(program, source, folder, scheme, layout, more, allowed):
     changes = [json.loads(line.removeprefix("FOUND ")) for line in told if line.startswith("FOUND ")]
     if not changes:
         lines = [line for line in done.stderr.splitlines() if "Error" in line and "EngineCore" not in line] or [""]
-        is_for_others = any(sign in lines[-1].lower() for sign in NO_KERNEL)
-        defects = [] if is_for_others else [f"does not open: {lines[-1][:300]}"]
+        defects = [] if NO_KERNEL.search(done.stderr) else [f"does not open: {lines[-1][:300]}"]
         return {"change": None, "is_opened": is_opened, "defects": defects}
     change, words = changes[0]["change"], changes[0]["words"]
     complaints = [line for line in done.stderr.splitlines() if "requantiz" in line.lower()]
@@ -85,12 +93,13 @@ def judged(program, source, folder, scheme, layout, more, allowed):
 
 def cases(program, source, folder):
     """(name, scheme, layout, whether inputs become codes, further options) of all that is converted."""
-    for scheme, layout, codes in CASES:
+    for scheme, layout, codes in [*CASES, *MODELOPT]:
         yield scheme, scheme, layout, codes, []
     yield f"{MIXED[0]}, mixed", MIXED[0], None, True, MIXED[1]
     inputs = ["--inputs", "static", "--stats", statistics(program, source, folder), "--method", "nearest"]
     for scheme, _ in STATIC:
-        yield f"{scheme}, static", scheme, None, True, inputs
+        for layout in ("compressed-tensors", "modelopt"):
+            yield f"{scheme}, static", scheme, layout, True, inputs
 
 
 def main():

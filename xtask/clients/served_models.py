@@ -84,7 +84,8 @@ OF_BANKS = ("mxfp4", "mxfp4", False, [])
 #: Models that choose experts for each token.
 CHOOSING = WITH_EXPERTS | WITH_BANKS
 
-#: Schemes with scales of inputs in the file, from statistics, and what their codes may change answers by.
+#: Schemes with scales of inputs in the file, from statistics, and what their codes may change answers by. For those of
+#: experts transformers has no place.
 STATIC = [("fp8", 0.12), ("nvfp4", 0.5)]
 
 #: Two schemes in one file.
@@ -217,6 +218,11 @@ def main():
                 change, size, defects = judge(program, source, folder, scheme, layout, allowed if codes else 0.0, more)
             except Exception as error:  # noqa: BLE001, one broken file must not hide the others
                 change, size, defects = None, 0, [f"{type(error).__name__}: {error}"]
+            found.append({**entry, "change": change, "bytes": size, "defects": defects})
+        if name in WITH_EXPERTS and not is_short:
+            entry = {"model": name, "scheme": "int4-group-128, learned", "layout": "compressed-tensors"}
+            learned = ["--stats", statistics(program, source, folder)]
+            change, size, defects = judge(program, source, folder, "int4-group-128", None, 0.0, learned)
             found.append({**entry, "change": change, "bytes": size, "defects": defects})
         for scheme, allowed in STATIC if name not in WITH_EXPERTS else []:
             entry = {"model": name, "scheme": f"{scheme}, static", "layout": "compressed-tensors"}

@@ -45,7 +45,9 @@ pub use names::{
     bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale,
     layer_of_legacy_input_scale, layer_of_weight, legacy_input_scale_of, weight_of,
 };
-pub use opened_by::{opener, opener_of_banks, opener_of_experts, reads_banks, reads_tables};
+pub use opened_by::{
+    opener, opener_of_banks, opener_of_experts, reads_banks, reads_input_scale, reads_tables,
+};
 pub use opener::{Opener, OpenerKind, Servers};
 pub use read::defect::Defect;
 pub use read::expert_blocks::ExpertBlocks;

@@ -1,4 +1,4 @@
-use roundwise_scheme::{GridKind, Scheme};
+use roundwise_scheme::{GridKind, Scheme, Tiling};
 
 use crate::layout::Layout;
 use crate::marker::format::Format;
@@ -8,7 +8,7 @@ use crate::served::{Served, VLLM};
 /// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by
 /// itself.
 ///
-/// - `are_alike`: whether all experts have one scheme, as transformers takes for granted
+/// - `are_alike`: whether all experts have one scheme and no scales of inputs, as transformers takes for granted
 pub fn opener_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Opener {
     match Served::of(layout, scheme) {
         Some(served) if are_alike => served.experts_opened_by,
@@ -52,6 +52,13 @@ pub fn reads_tables(layout: Layout, scheme: Scheme) -> bool {
     const READ: [&str; 3] = ["float8_e4m3fn", "float8_e5m2", "int8_tensorwise"];
     let format = Format::of(scheme).filter(|_| !layout.is_for_servers());
     format.is_some_and(|format| READ.contains(&format.name))
+}
+
+/// Returns whether programs round the inputs of layers in codes of `scheme` by a stored scale.
+pub fn reads_input_scale(scheme: Scheme) -> bool {
+    let is_fp8 = scheme.tiling() == Tiling::Tensor
+        && matches!(scheme.grid(), GridKind::E4m3 | GridKind::E5m2);
+    scheme.has_scales() && is_fp8 || scheme == Scheme::NVFP4
 }
 
 /// Returns the program that opens `scheme` in `layout`.

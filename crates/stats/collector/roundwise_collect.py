@@ -304,6 +304,9 @@ class Sums:
 
 
 def buffer_rows(columns, kind):
+    if kind == DIAGONAL:
+        # No product waits for more rows.
+        return BUFFER_ROWS // 64
     if kind != FULL:
         # About what a sketch of the default rank takes.
         return BUFFER_ROWS // 4
@@ -564,8 +567,10 @@ class Layer:
             self.columns = module.in_channels // module.groups * height * width
         self.kind = self.weighted_kind = None
         self.group = self.mixture = self.gradients = None
+        # Directions of the gradients at its outputs; None for as many as is said.
+        self.gradient_rank = None
         # Attentions that followed without being this layer's, while it is not known for a value's.
-        self.tries = 0
+        self.tries = TRIES if isinstance(module, Expert) else 0
 
     def inputs(self, x, mask, most_rows):
         """The layer's inputs as rows [m, columns]; of more than `most_rows`, evenly spaced ones."""
@@ -613,6 +618,132 @@ def patches(module, x, most_rows):
         place = spaced(batch * height * width, most_rows, x.device)
         x = x[place // (height * width), place // width % height, place % width]
     return x.reshape(-1, channels // module.groups * math.prod(module.kernel_size))
+
+
+# Experts
+
+
+class Expert(torch.nn.Linear):
+    """One matrix of one expert of a bank, in which a module of transformers has those of all its experts.
+
+    Hooks see its calls like those of any layer; the numbers stay in the bank."""
+
+    def __init__(self, module, bank, expert, rows):
+        torch.nn.Module.__init__(self)
+        weight = getattr(module, bank)
+        self.in_features = weight.shape[1 if module.is_transposed else 2]
+        self.out_features = len(rows)
+        # In a tuple, so that the module does not become a part of this one.
+        self.place, self.rows = (module, bank, expert), rows
+
+    def forward(self, x):
+        module, bank, expert = self.place
+        weight = getattr(module, bank).detach()[expert]
+        if module.is_transposed:
+            weight = weight.T
+        is_part = len(self.rows) < len(weight) or self.rows[0] > self.rows[-1]
+        return torch.nn.functional.linear(x, weight[self.rows] if is_part else weight)
+
+
+class Experts:
+    """Stands for the `forward` of a module with banks: calls each matrix of an expert as a layer."""
+
+    def __init__(self, collector, module, matrices):
+        self.collector, self.module = collector, module
+        # Of each expert: what reads the tokens, with the order of its rows in the bank, and what ends.
+        first, self.last = banks_of(module)
+        self.by_bank = {bank: {} for bank in (first, self.last)}
+        for name, expert in matrices:
+            _, bank, index = expert.place
+            self.by_bank[bank].setdefault(index, []).append(expert)
+        self.first = first
+        self.before = vars(module).get("forward")
+        module.forward = self
+
+    def leave(self):
+        if self.before is None:
+            del self.module.forward
+        else:
+            self.module.forward = self.before
+
+    def __call__(self, hidden_states, top_k_index, top_k_weights):
+        result = torch.zeros_like(hidden_states)
+        for index in top_k_index.unique().tolist():
+            if index not in self.by_bank[self.first]:
+                continue
+            tokens, places = torch.where(top_k_index == index)
+            with self.collector.shown_tokens(tokens, len(hidden_states)):
+                y = self.expert(index, hidden_states[tokens])
+            y = y * top_k_weights[tokens, places, None]
+            result = result.index_add(0, tokens, y.to(result.dtype))
+        return result
+
+    def expert(self, index, x):
+        module = self.module
+        x = self.multiplied(self.first, index, x)
+        x = module._apply_gate(x) if module.has_gate else module.act_fn(x)
+        x = self.multiplied(self.last, index, x)
+        return module.post_expert_norm(x) if module.has_post_expert_norm else x
+
+    def multiplied(self, bank, index, x):
+        experts = self.by_bank[bank][index]
+        y = torch.cat([expert(x) for expert in experts], -1)
+        rows = torch.cat([expert.rows for expert in experts])
+        if not torch.equal(rows, torch.arange(len(rows))):
+            y = y[..., rows.argsort().to(y.device)]
+        bias = getattr(self.module, f"{bank}_bias")[index] if self.module.has_bias else None
+        return y if bias is None else y + bias
+
+
+def banks_of(module):
+    return ("gate_up_proj" if module.has_gate else "up_proj"), "down_proj"
+
+
+def experts_of(model):
+    """Modules with banks whose matrices the model's file holds one by one: [(module, [(name, Expert)])], and the names
+    of those with others.
+
+    Their names are those under which transformers itself would write them."""
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if all(hasattr(module, flag) for flag in ("is_transposed", "has_gate", "has_bias", "has_post_expert_norm"))
+    }
+    # Every row of every bank has a number of its own, and is followed to where it is written.
+    numbers, places, written = {}, [], 0
+    for name, module in modules.items():
+        for bank in banks_of(module):
+            count, *sides = getattr(module, bank).shape
+            rows = sides[1 if module.is_transposed else 0]
+            numbered = torch.arange(written, written + count * rows).reshape(count, rows, 1)
+            numbers[f"{name}.{bank}"] = numbered.mT if module.is_transposed else numbered
+            places.append((written, name, bank, rows))
+            written += count * rows
+    found = {name: [] for name in modules}
+    covered = dict.fromkeys(modules, 0)
+    for name, tensor in written_as(model, numbers).items() if modules else ():
+        if tensor.dim() != 2 or not name.endswith(".weight"):
+            continue
+        row = tensor.flatten()
+        start, owner, bank, rows = next(place for place in reversed(places) if place[0] <= int(row[0]))
+        row = row - start
+        if bool((row // rows == row[0] // rows).all()):
+            expert = Expert(modules[owner], bank, int(row[0]) // rows, row % rows)
+            found[owner].append((name.removesuffix(".weight"), expert))
+            covered[owner] += len(row)
+    whole = {name: sum(numbers[f"{name}.{bank}"].numel() for bank in banks_of(module)) for name, module in modules.items()}
+    known = [(modules[name], found[name]) for name in modules if covered[name] == whole[name]]
+    return known, [name for name in modules if covered[name] != whole[name]]
+
+
+def written_as(model, tensors):
+    """What transformers writes of a model's parameters, by the names in the file."""
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+
+        return revert_weight_conversion(model, tensors)
+    except Exception:  # noqa: BLE001, whatever another version has there: the experts are then left out, and told
+        return {}
 
 
 # Attention
@@ -1178,7 +1309,10 @@ class Collector:
         self.computed = None, {}
         resume = options.resume
         self.earlier = SideCar(resume) if resume and os.path.exists(resume) else None
-        self.layers = [Layer(options.prefix + name, module) for name, module in watched(model)]
+        with_experts, self.other_banks = experts_of(model)
+        layers = watched(model, not with_experts)
+        layers += [matrix for _, matrices in with_experts for matrix in matrices]
+        self.layers = [Layer(options.prefix + name, module) for name, module in layers]
         self.choose_kinds()
         for layer in self.layers:
             self.check_earlier(layer)
@@ -1200,6 +1334,7 @@ class Collector:
                 self.curvature.kind = self.earlier.curvature
         if MIXED in self.moments:
             ATTENTIONS.tell(self)
+        self.experts = [Experts(self, module, matrices) for module, matrices in with_experts]
 
     def choose_kinds(self):
         """Full matrices for the narrowest layers, as long as all of it stays inside the memory."""
@@ -1214,6 +1349,8 @@ class Collector:
                 used += gradients_bytes(
                     layer, layer.weighted_kind, self.rank, options.gradient_rank
                 )
+        if used > options.memory:
+            used -= self.narrow_experts()
         # What attention mixes is known later; it is one layer of six or so.
         self.mixed_room = options.memory // 8 if MIXED in self.moments else 0
         room = options.memory - used - self.mixed_room
@@ -1232,6 +1369,20 @@ class Collector:
                     room -= more
                     used += more
         self.most_bytes = used
+
+    def narrow_experts(self):
+        """Keeps the diagonal alone of experts, of which there are thousands; returns the bytes that saves."""
+        saved = 0
+        for layer in self.layers:
+            if not isinstance(layer.module, Expert):
+                continue
+            saved += sums_bytes(layer.columns, layer.kind, self.rank) - sums_bytes(layer.columns, DIAGONAL, 0)
+            layer.kind, layer.gradient_rank = DIAGONAL, 0
+            if layer.weighted_kind:
+                saved += gradients_bytes(layer, layer.weighted_kind, self.rank, self.options.gradient_rank)
+                layer.weighted_kind = DIAGONAL
+                saved -= gradients_bytes(layer, DIAGONAL, 0, 0)
+        return saved
 
     def check_earlier(self, layer):
         """What a file knows less well cannot be made good."""
@@ -1260,11 +1411,25 @@ class Collector:
         for handle in self.handles:
             handle.remove()
         self.handles = []
+        for experts in self.experts:
+            experts.leave()
+        self.experts = []
         ATTENTIONS.leave(self)
         if self.stopped is None:
             self.stopped = time.perf_counter()
             if self.curvature is not None:
                 self.curvature.stop()
+
+    @contextlib.contextmanager
+    def shown_tokens(self, tokens, count):
+        """Meanwhile the mask is that of some of a call's `count` tokens, which an expert sees."""
+        mask = self.mask
+        if mask is not None and mask.numel() == count:
+            self.mask = mask.flatten()[tokens.to(mask.device)]
+        try:
+            yield
+        finally:
+            self.mask = mask
 
     def count_call(self, *_):
         if not self.is_paused:
@@ -1329,7 +1494,8 @@ class Collector:
         self.seconds += time.perf_counter() - begin
 
     def begun_gradients(self, layer, device):
-        gradients = Gradients(layer, self.rank, self.options.gradient_rank, device)
+        rank = self.options.gradient_rank if layer.gradient_rank is None else layer.gradient_rank
+        gradients = Gradients(layer, self.rank, rank, device)
         if self.earlier is not None and layer.name in self.earlier.layers:
             values = self.earlier.gradients(layer.name)
             if values is not None:
@@ -1557,6 +1723,11 @@ class Collector:
         unseen = len(self.layers) - len(made)
         if unseen:
             lines.append(f"{unseen} layers were never called and are left out")
+        if self.other_banks:
+            lines.append(
+                f"{len(self.other_banks)} modules have experts that do not lie one by one in the file, "
+                "and are left out"
+            )
         ignored = sum(group.sums.ignored for group in self.groups)
         if ignored:
             lines.append(f"{ignored} inputs held infinities or NaN and were not counted")
@@ -1618,7 +1789,7 @@ def moment_shapes(prefix, moment):
     return shapes
 
 
-def watched(model):
+def watched(model, is_required):
     """(name, module) of the layers whose weight a file holds under that name."""
     first = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -1632,7 +1803,7 @@ def watched(model):
         is_stored = first.get(id(weight), f"{name}.weight") == f"{name}.weight"
         if is_stored and getattr(module, "in_features", 1) > 0:
             layers.append((name, module))
-    if not layers:
+    if is_required and not layers:
         raise ValueError("the model has no Linear or Conv2d layers inside")
     return layers
 

@@ -1,6 +1,8 @@
 """Checks the collector against sums taken in F64: `python test_collector.py`. Needs torch and
 safetensors."""
 
+import contextlib
+import io
 import math
 import sys
 import tempfile
@@ -893,6 +895,148 @@ class CurvatureTest(unittest.TestCase):
         tensors = self.collected(Tower(), memory=memory, rank=2)
         self.assertIn("blocks.0.up.weighted_moment", tensors)
         self.assertIn("blocks.0.up.factor", tensors)
+
+
+class Bank(torch.nn.Module):
+    """Two matrices of every expert, as modules of transformers have them."""
+
+    def __init__(self, is_transposed=False, has_bias=False):
+        super().__init__()
+        self.is_transposed, self.has_bias = is_transposed, has_bias
+        self.has_gate, self.has_post_expert_norm = True, False
+        shapes = {"gate_up_proj": (4, 12, 6), "down_proj": (4, 6, 6)}
+        for name, (experts, rows, columns) in shapes.items():
+            sides = (columns, rows) if is_transposed else (rows, columns)
+            setattr(self, name, torch.nn.Parameter(torch.randn(experts, *sides)))
+            setattr(self, f"{name}_bias", torch.nn.Parameter(torch.randn(experts, rows)))
+        # What its own `forward` shows the experts.
+        self.seen = {}
+
+    def _apply_gate(self, x):
+        gate, up = x.chunk(2, -1)
+        return torch.relu(gate) * up
+
+    def matrix(self, name, expert):
+        weight = getattr(self, name)[expert]
+        return weight.T if self.is_transposed else weight
+
+    def forward(self, x, chosen, weights):
+        result = torch.zeros_like(x)
+        for token, place in ((token, place) for token in range(len(x)) for place in range(chosen.shape[1])):
+            expert = int(chosen[token, place])
+            biases = [
+                getattr(self, f"{name}_bias")[expert] if self.has_bias else 0
+                for name in ("gate_up_proj", "down_proj")
+            ]
+            first = x[token]
+            last = self._apply_gate(self.matrix("gate_up_proj", expert) @ first + biases[0])
+            result[token] += weights[token, place] * (self.matrix("down_proj", expert) @ last + biases[1])
+            for name, seen in (("gate", first), ("up", first), ("down", last)):
+                self.seen.setdefault(f"{expert}.{name}", []).append(seen.detach().double())
+        return result
+
+
+class Routed(torch.nn.Module):
+    """Sends tokens to two of four experts; nothing ever goes to the last."""
+
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.experts = torch.nn.Linear(6, 6), Bank(**options)
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x)).flatten(0, -2)
+        chosen = torch.stack([torch.arange(len(x)) % 3, (torch.arange(len(x)) + 1) % 3], 1)
+        return self.experts(x, chosen, torch.linspace(0.1, 0.9, 2 * len(x)).reshape(-1, 2))
+
+
+def written_one_by_one(_model, tensors):
+    """What transformers does for files that hold gate, up and down of every expert."""
+    result = {}
+    for name, bank in tensors.items():
+        bank = bank if bank.shape[2] == 1 else bank.mT
+        parts = {"down": bank} if name.endswith("down_proj") else dict(zip(("gate", "up"), bank.chunk(2, 1)))
+        for part, matrices in parts.items():
+            for expert, matrix in enumerate(matrices):
+                result[f"{name.rpartition('.')[0]}.{expert}.{part}.weight"] = matrix
+    return result
+
+
+class ExpertsTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "experts.stats.safetensors"
+
+    def writes(self, function):
+        loading = types.ModuleType("transformers.core_model_loading")
+        loading.revert_weight_conversion = function
+        modules = {"transformers": types.ModuleType("transformers"), loading.__name__: loading}
+        patch = mock.patch.dict(sys.modules, modules)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def collected(self, model, calls, **options):
+        with contextlib.redirect_stderr(io.StringIO()) as told, torch.no_grad(), collect(model, **options) as collector:
+            for x, mask in calls:
+                collector.mask = mask
+                model(x)
+            collector.save(self.path)
+        return read(self.path)[0], told.getvalue()
+
+    def test_experts_have_the_statistics_of_the_tokens_that_reached_them(self):
+        self.writes(written_one_by_one)
+        x = torch.randn(2, 5, 6)
+        for options in ({}, {"is_transposed": True}, {"has_bias": True}):
+            model = Routed(**options)
+            expected = model(x)
+            with collect(model):
+                torch.testing.assert_close(model(x), expected)
+            model.experts.seen = {}
+            model(x)
+            tensors, _ = self.collected(model, [(x, None)])
+            names = {name.removesuffix(".count") for name in tensors if name.endswith(".count")}
+            self.assertEqual(names, {"first", *(f"experts.{name}" for name in model.experts.seen)})
+            for name, rows in model.experts.seen.items():
+                rows = torch.stack(rows)
+                self.assertEqual(tensors[f"experts.{name}.count"].tolist(), [len(rows)])
+                exact = rows.T @ rows / len(rows)
+                torch.testing.assert_close(second_moment(tensors, f"experts.{name}"), exact, **CLOSE)
+            # Afterwards it is the module's own again.
+            self.assertNotIn("forward", vars(model.experts))
+
+    def test_gradients_at_experts_are_collected(self):
+        self.writes(written_one_by_one)
+        tensors, _ = self.collected(Routed(), [(torch.randn(2, 5, 6), None)], curvature=True)
+        for name in ("first", "experts.0.gate", "experts.2.up", "experts.1.down"):
+            self.assertGreater(float(tensors[f"{name}.gradient_mean_square"]), 0)
+            self.assertIn(f"{name}.weighted_moment", tensors)
+
+    def test_masked_tokens_do_not_count_at_experts(self):
+        self.writes(written_one_by_one)
+        x, mask = torch.randn(2, 6, 6), torch.ones(2, 6, dtype=torch.bool)
+        mask[1, 3:] = False
+        model = Routed()
+        tensors, _ = self.collected(model, [(x, mask)])
+        rows = torch.tanh(model.first(x)).flatten(0, 1)
+        reached = [token for token in range(12) if token % 3 in (0, 2) and mask.flatten()[token]]
+        self.assertEqual(tensors["experts.0.gate.count"].tolist(), [len(reached)])
+        mean = rows[reached].mean(0)
+        torch.testing.assert_close(tensors["experts.0.gate.mean"], mean.detach(), **CLOSE)
+
+    def test_experts_without_room_get_their_diagonal(self):
+        self.writes(written_one_by_one)
+        tensors, _ = self.collected(Routed(), [(torch.randn(2, 5, 6), None)], curvature=True, memory=1)
+        self.assertNotIn("experts.0.gate.covariance", tensors)
+        self.assertNotIn("experts.0.gate.factor", tensors)
+        self.assertNotIn("experts.0.gate.gradient_factor", tensors)
+        self.assertIn("first.factor", tensors)
+
+    def test_experts_that_lie_together_in_the_file_are_left_out_and_told(self):
+        self.writes(lambda _model, tensors: tensors)
+        tensors, told = self.collected(Routed(), [(torch.randn(2, 5, 6), None)])
+        self.assertEqual({name.split(".")[0] for name in tensors}, {"first"})
+        self.assertIn("1 modules have experts that do not lie one by one in the file", told)
 
 
 if __name__ == "__main__":

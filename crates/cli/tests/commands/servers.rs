@@ -501,23 +501,31 @@ fn mxfp4_of_gpt_oss_is_that_of_its_banks() {
     assert!(told.contains("2 expert banks stay") && told.contains("layout `mxfp4`"), "{told}");
 }
 
-/// transformers joins experts when it loads them, and does not decode every way of storing there.
-#[test]
-fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
+/// A language model of one layer with two experts.
+fn model_with_experts() -> Folder {
     let folder = model();
     let file = folder.file("in/model.safetensors");
     let others = file.tensors.values().filter(|tensor| !tensor.name.contains(".mlp."));
     let mut tensors: Vec<_> = others.cloned().collect();
-    let experts = (0..2).flat_map(|number| {
-        let expert = format!("model.layers.0.mlp.experts.{number}");
-        ["gate_proj", "up_proj", "down_proj"]
-            .map(|name| matrix(&format!("{expert}.{name}.weight"), 128, 128))
-    });
-    tensors.extend(experts);
+    tensors.extend([0, 1].into_iter().flat_map(|expert| {
+        expert_layers(expert).map(|name| matrix(&format!("{name}.weight"), 128, 128))
+    }));
     tensors.push(matrix("model.layers.0.mlp.gate.weight", 2, 128));
     tensors.extend(["q_norm", "k_norm"].map(|it| vector(&format!("{ATTENTION}.{it}.weight"), 128)));
     folder.write("in/model.safetensors", &safetensors(&tensors));
     folder.write("in/config.json", config("qwen3_moe").to_string().as_bytes());
+    folder
+}
+
+fn expert_layers(expert: usize) -> [String; 3] {
+    ["gate_proj", "up_proj", "down_proj"]
+        .map(|name| format!("model.layers.0.mlp.experts.{expert}.{name}"))
+}
+
+/// transformers joins experts when it loads them, and does not decode every way of storing there.
+#[test]
+fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
+    let folder = model_with_experts();
     let plan = |scheme: &str, more: &[&str]| {
         folder.done(&[&["plan", "in", "--for", "vllm", "--scheme", scheme][..], more].concat())
     };
@@ -579,13 +587,30 @@ fn a_budget_for_servers_mixes_their_schemes_and_gives_a_stack_one() {
 
 /// Statistics of every layer of the model, with or without the largest input, 21.
 fn write_statistics(folder: &Folder, name: &str, with_largest: bool) {
-    let attention = ["q_proj", "k_proj", "v_proj", "o_proj"].map(|it| format!("{ATTENTION}.{it}"));
     let mlp = ["gate_proj", "up_proj", "down_proj"].map(|it| format!("model.layers.0.mlp.{it}"));
-    let layers = attention.into_iter().chain(mlp).map(|module| {
-        let columns = if module.ends_with("down_proj") { 256 } else { 128 };
+    let largest = with_largest.then_some(21.0);
+    write_statistics_of(folder, name, attention_layers().into_iter().chain(mlp), largest);
+}
+
+fn attention_layers() -> [String; 4] {
+    ["q_proj", "k_proj", "v_proj", "o_proj"].map(|it| format!("{ATTENTION}.{it}"))
+}
+
+/// Statistics of some layers, which have 256 columns where they are an MLP's last.
+fn write_statistics_of(
+    folder: &Folder,
+    name: &str,
+    layers: impl Iterator<Item = String>,
+    largest: Option<f32>,
+) {
+    let layers = layers.map(|module| {
+        let columns = if module.ends_with("mlp.down_proj") { 256 } else { 128 };
         let known = LayerStatistics::new(9, None, vec![4.0; columns], SecondMoment::Diagonal);
         let known = known.unwrap();
-        let known = if with_largest { known.with_largest(21.0).unwrap() } else { known };
+        let known = match largest {
+            Some(largest) => known.with_largest(largest).unwrap(),
+            None => known,
+        };
         (LayerShape { module, rows: 0, columns: columns as u64 }, known)
     });
     let layers: Vec<_> = layers.collect();
@@ -675,6 +700,32 @@ fn static_scales_of_inputs_come_from_the_largest_input_of_the_statistics() {
     let (numbers, before) =
         (folder.file("numbers.safetensors"), folder.file("in/model.safetensors"));
     assert_eq!(numbers.names(), before.names());
+}
+
+#[test]
+fn an_expert_that_no_input_reached_has_the_scale_of_the_experts_beside_it() {
+    let folder = model_with_experts();
+    let known = attention_layers().into_iter().chain(expert_layers(0));
+    write_statistics_of(&folder, "s.stats.safetensors", known, Some(21.0));
+    let stats = ["--inputs", "static", "--stats", "s.stats.safetensors", "--scheme", "fp8"];
+    let convert =
+        |program| [&["convert", "in", "-o", "out", "--for", program][..], &stats].concat();
+    // It has no place for them: their names would be unexpected.
+    folder.refused(&convert("transformers"), 2, &["transformers does not read", "fp8"]);
+    let told = folder.done(&convert("vllm"));
+    assert!(told.contains("fp8, opened by vLLM and SGLang\n"), "{told}");
+    assert!(told.contains("nearest codes for 3 weights without statistics"), "{told}");
+    let file = folder.file("out/model.safetensors");
+    for layer in [expert_layers(0), expert_layers(1)].concat() {
+        // 21 / 448 is 1.5 · 2⁻⁵ to the digit.
+        assert_eq!(file.get(&format!("{layer}.input_scale")).bytes, [0x40, 0x3D], "{layer}");
+    }
+    folder.done(&["verify", "in", "out"]);
+    // Of no expert, in this place, is anything known.
+    let known = attention_layers().into_iter().chain(expert_layers(0).into_iter().skip(1));
+    write_statistics_of(&folder, "s.stats.safetensors", known, Some(21.0));
+    let problem = "holds no statistics of layer `model.layers.0.mlp.experts.0.gate_proj`";
+    folder.refused(&[&convert("vllm")[..], &["--force"]].concat(), 2, &[problem]);
 }
 
 #[test]

@@ -2,16 +2,13 @@
 
 use crate::model::shapes::Shapes;
 
-/// Names of wrappers that no loader strips: of compiled models, of data-parallel training, of
-/// averaged weights, of distillation, and of the dictionaries that checkpoints put them in.
-const TRAINING_WRAPPERS: [&str; 26] = [
-    "_orig_mod",
+/// Names of wrappers that no loader strips: of data-parallel training, of averaged weights, of distillation, and of
+/// the dictionaries that checkpoints put them in. [`BLOCK_WRAPPERS`] are of their kind.
+const TRAINING_WRAPPERS: [&str; 23] = [
     "module",
     "ema",
     "ema_model",
     "_forward_module",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
     "state_dict",
     "model_state_dict",
     "params",
@@ -41,6 +38,11 @@ const COMMON_WRAPPERS: [&str; 4] = ["model", "net", "transformer", "diffusion_mo
 const BLOCK_WRAPPERS: [&str; 3] =
     ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
+/// Returns whether training code calls a wrapper so.
+fn is_of_training(segment: &str) -> bool {
+    BLOCK_WRAPPERS.contains(&segment) || TRAINING_WRAPPERS.contains(&segment)
+}
+
 /// Wrappers inside wrappers that are tried.
 // Each level copies the table of names: the bound keeps made-up names full of dots from costing more.
 const DEEPEST: usize = 6;
@@ -49,23 +51,21 @@ const DEEPEST: usize = 6;
 /// them.
 pub(super) fn without_wrappers(layer: &str) -> Option<&str> {
     let mut inner = layer;
-    let mut is_of_training = false;
+    let mut has_one = false;
     while let Some((first, rest)) = inner.split_once('.') {
-        let is_of_training_too = TRAINING_WRAPPERS.contains(&first);
-        if !is_of_training_too && !COMMON_WRAPPERS.contains(&first) {
+        if !is_of_training(first) && !COMMON_WRAPPERS.contains(&first) {
             break;
         }
-        is_of_training |= is_of_training_too;
+        has_one |= is_of_training(first);
         inner = rest;
     }
-    is_of_training.then_some(inner)
+    has_one.then_some(inner)
 }
 
 /// Returns a name without the wrappers of blocks inside it, and these; `None` where there are none. Wrappers at
 /// the front stay: they are of the whole model.
 pub(crate) fn without_inner_wrappers(name: &str) -> Option<(String, Vec<&'static str>)> {
-    let is_wrapper =
-        |segment: &&str| TRAINING_WRAPPERS.contains(segment) || COMMON_WRAPPERS.contains(segment);
+    let is_wrapper = |segment: &&str| is_of_training(segment) || COMMON_WRAPPERS.contains(segment);
     let front = name.split('.').take_while(is_wrapper).count();
     let mut found = vec![];
     let kept = name.split('.').enumerate().filter(|(at, segment)| {
@@ -118,7 +118,7 @@ pub(super) fn behind<'a>(shapes: &Shapes<'a>, segment: &str) -> Shapes<'a> {
 /// copy of the model, such as averaged weights, and counters.
 fn common_wrapper(shapes: &Shapes<'_>) -> Option<&'static str> {
     let count = |wrapper: &str| shapes.starting_with(&format!("{wrapper}.")).count();
-    let counted = COMMON_WRAPPERS.into_iter().chain(TRAINING_WRAPPERS);
+    let counted = COMMON_WRAPPERS.into_iter().chain(BLOCK_WRAPPERS).chain(TRAINING_WRAPPERS);
     let counted = counted.map(|wrapper| (wrapper, count(wrapper)));
     // Among equal counts the first in the lists: loaders' own names before those of training code.
     let (wrapper, most) = counted.reduce(|best, next| if next.1 > best.1 { next } else { best })?;

@@ -246,16 +246,19 @@ impl Plan {
         by_name.into_values().map(answer).collect()
     }
 
-    /// Returns whether all single experts have one scheme, or none; of banks in codes, whether all are.
+    /// Returns whether all single experts have one scheme, or none, and no scales of inputs; of banks in codes, whether
+    /// all are.
     pub(super) fn are_experts_alike(&self) -> bool {
         let preset = self.subject.preset_for(self.layout);
         let is_expert = |planned: &&PlannedTensor| match self.layout.is_of_transposed_banks() {
             true => planned.shape.len() == 3 && preset.has_coded_bank(&planned.header.name),
             false => planned.shape.len() == 2 && is_of_single_expert(&planned.header.name),
         };
-        let mut schemes = self.tensors.iter().filter(is_expert).map(PlannedTensor::scheme);
-        let first = schemes.next();
-        schemes.all(|scheme| Some(scheme) == first)
+        let stored =
+            |planned: &PlannedTensor| (planned.scheme(), planned.input_scale_spec().is_some());
+        let mut experts = self.tensors.iter().filter(is_expert).map(stored);
+        let first = experts.next();
+        first.is_none_or(|(_, has_scale)| !has_scale) && experts.all(|expert| Some(expert) == first)
     }
 
     /// Returns the schemes in use, in name order.

@@ -17,10 +17,10 @@
 use regex::Regex;
 use roundwise_layout::{
     LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_input_scale,
-    layer_of_legacy_input_scale, layer_of_weight, reads_tables, weight_of,
+    layer_of_legacy_input_scale, layer_of_weight, reads_input_scale, reads_tables, weight_of,
 };
 use roundwise_rounding::BiasCorrection;
-use roundwise_scheme::{GridKind, Scheme, Tiling};
+use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::model::{Detected, Preset, ReadAs, Shapes};
@@ -669,13 +669,6 @@ impl<'a> Questions<'a> {
         let presets = [component.preset, self.preset_of(name)];
         presets.into_iter().any(|preset| preset.is_probe(name))
     }
-}
-
-/// Returns whether programs round the inputs of layers in codes of a scheme by a stored scale.
-fn reads_input_scale(scheme: Scheme) -> bool {
-    let is_fp8 = scheme.tiling() == Tiling::Tensor
-        && matches!(scheme.grid(), GridKind::E4m3 | GridKind::E5m2);
-    scheme.has_scales() && is_fp8 || scheme == Scheme::NVFP4
 }
 
 fn matching(pattern: &Regex, layer: &str) -> Option<String> {

@@ -107,7 +107,7 @@ impl Consumer {
 
 /// Returns the program that reads such codes, from the version that finds the markers of such a file.
 ///
-/// - `are_alike`: whether all experts have one scheme, where the model has any
+/// - `are_alike`: whether all experts have one scheme and no scales of inputs, where the model has any
 fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
@@ -185,7 +185,7 @@ impl Subject {
 
     /// Returns what opens a scheme where a program for models that write text does not.
     ///
-    /// - `are_alike`: whether all experts have one scheme, where the model has any
+    /// - `are_alike`: whether all experts have one scheme and no scales of inputs, where the model has any
     pub(crate) fn opener_other_than(
         &self,
         program: Program,
@@ -207,7 +207,7 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     ///
-    /// - `are_alike`: whether all experts have one scheme, where the model has any
+    /// - `are_alike`: whether all experts have one scheme and no scales of inputs, where the model has any
     pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, are_alike: bool) -> Opens {
         let opener = opener_for(self, scheme, layout, are_alike);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));

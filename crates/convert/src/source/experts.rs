@@ -7,9 +7,18 @@ use crate::source::numbers::{float_dtype, matrix_shape};
 
 /// Returns whether a tensor is a weight of one expert: of `mlp.experts.3.down_proj`, and the like.
 pub(crate) fn is_of_single_expert(name: &str) -> bool {
-    // The first piece stands before `experts.`, whatever it begins with.
-    let mut after = name.split("experts.").skip(1);
-    after.any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    around_expert(name).is_some()
+}
+
+/// Returns the name of a layer of one expert around the expert's number: `mlp.experts.` and `.down_proj` of
+/// `mlp.experts.3.down_proj`.
+pub(crate) fn around_expert(layer: &str) -> Option<(&str, &str)> {
+    const LIST: &str = "experts.";
+    layer.match_indices(LIST).find_map(|(at, _)| {
+        let (before, after) = layer.split_at(at + LIST.len());
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        (digits > 0 && after[digits..].starts_with('.')).then(|| (before, &after[digits..]))
+    })
 }
 
 /// Returns whether a tensor holds the weights of several experts: under the names of transformers, with or

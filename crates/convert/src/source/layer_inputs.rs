@@ -13,6 +13,7 @@ use roundwise_tensor_file::PlainFile;
 
 use crate::error::ConvertError;
 use crate::recipe::{Command, Complaint, InputScales, Purpose, Recipe, Rounding, Setting, Text};
+use crate::source::experts::around_expert;
 use crate::source::hash::hash;
 use crate::source::source::Source;
 
@@ -167,23 +168,36 @@ impl LayerInputs {
     }
 
     /// Returns the largest magnitude of a layer's inputs; where the statistics do not hold it, what
-    /// inputs hardly reach: eight times the largest root mean square of a column.
+    /// inputs hardly reach: eight times the largest root mean square of a column. An expert that no input reached
+    /// has that of the experts beside it, of which servers take the largest for all.
     ///
     /// # Errors
     /// When nothing is known of them, or the numbers cannot be read.
     pub(crate) fn largest_input(&self, layer: &str) -> Result<f32, ConvertError> {
-        let Some(statistics) = self.statistics_of(layer)? else {
+        let known = match self.has(layer) {
+            true => vec![layer],
+            false => self.experts_beside(layer),
+        };
+        let mut largest = None::<f32>;
+        for layer in known {
+            if let Some(statistics) = self.statistics_of(layer)? {
+                let found = largest_of(&statistics);
+                largest = Some(largest.map_or(found, |largest| largest.max(found)));
+            }
+        }
+        largest.ok_or_else(|| {
             let problem = format!(
                 "holds no statistics of layer `{layer}`, which is to get an activation scale"
             );
-            return Err(ConvertError::misfit(self.statistics.path(), problem));
-        };
-        if let Some(largest) = statistics.largest() {
-            return Ok(largest);
-        }
-        // The scale is one for the layer, so that its largest column decides.
-        let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
-        Ok(REACH * largest.sqrt())
+            ConvertError::misfit(self.statistics.path(), problem)
+        })
+    }
+
+    /// Returns the layers of other experts in the place of this one that statistics know.
+    fn experts_beside(&self, layer: &str) -> Vec<&str> {
+        let place = around_expert(layer);
+        let layers = self.modules.keys().map(String::as_str);
+        layers.filter(|other| place.is_some() && around_expert(other) == place).collect()
     }
 
     /// Returns the statistics of the inputs of a layer as they are, if there are any.
@@ -428,6 +442,15 @@ fn inputs(layer: &LayerStatistics, mean: Option<Vec<f32>>) -> Result<Inputs, Rou
         (None, None) => SecondMoment::of_diagonal(&own, layer.diagonal()),
     };
     Inputs::new(mean.unwrap_or(own), second_moment, layer.count())
+}
+
+/// Returns the largest magnitude of inputs, or what they hardly reach.
+fn largest_of(statistics: &LayerStatistics) -> f32 {
+    statistics.largest().unwrap_or_else(|| {
+        // The scale is one for the layer, so that its largest column decides.
+        let largest = statistics.diagonal().iter().fold(0.0_f32, |a, &b| a.max(b));
+        REACH * largest.sqrt()
+    })
 }
 
 /// How many times the largest root mean square of a column an activation may be before it is clipped.
