@@ -176,6 +176,23 @@ fn a_layer_or_an_expert_that_lacks_what_others_have_is_refused() {
     }
 }
 
+/// Where a weight is called `weight_packed`, a family of text encoders that is told by its shape seems to be there.
+#[test]
+fn a_model_is_not_taken_for_another_one_by_the_names_of_its_codes() {
+    let folder = changed_model(&config("gemma3_text"), &|tensors| {
+        tensors.retain(|it| !it.name.contains(".mlp."));
+        for (name, rows, cols) in [("gate", 1024, 128), ("up", 1024, 128), ("down", 128, 1024)] {
+            tensors.push(matrix(&format!("model.layers.0.mlp.{name}_proj.weight"), rows, cols));
+        }
+        let norms = ["self_attn.q_norm", "self_attn.k_norm"];
+        let norms = norms.into_iter().chain(["pre_feedforward_layernorm"]);
+        let norms = norms.chain(["post_feedforward_layernorm"]);
+        tensors.extend(norms.map(|it| vector(&format!("model.layers.0.{it}.weight"), 128)));
+    });
+    let told = folder.done(&["convert", "in", "--scheme", "int4-group-128", "-o", "out"]);
+    assert!(told.contains("int4-group-128, opened by vLLM"), "{told}");
+}
+
 /// vLLM and transformers look under the names of the family alone.
 #[test]
 fn a_folder_whose_names_begin_otherwise_than_those_of_its_family_is_refused() {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use roundwise_layout::weight_of;
+use roundwise_layout::{Layout, weight_of};
 use roundwise_tensor_file::TensorHeader;
 
 use crate::error::ConvertError;
@@ -8,18 +8,23 @@ use crate::model::{Component, Detected, Shapes, detect, detect_as};
 use crate::source::Source;
 
 /// Finds out whether loaders take an output for the model that the input is: they look at names and
-/// shapes, which packing and padding change.
+/// shapes, which packing and padding change. Servers do not, they look into `config.json`.
 ///
 /// - `output`: where it is, for the message
+/// - `layout`: of the output
 /// - `after`: its names and shapes
 ///
 /// # Errors
 /// [`ConvertError::OtherModel`].
 pub(crate) fn same_model(
     output: &Path,
+    layout: Layout,
     source: &Source,
     after: &Shapes<'_>,
 ) -> Result<(), ConvertError> {
+    if layout.is_for_servers() {
+        return Ok(());
+    }
     // An input that is packed itself is looked at by the names and shapes of its unpacked weights.
     let unpacked = |header: &TensorHeader| {
         let stored = source.stored_layer(header);
@@ -80,7 +85,7 @@ mod tests {
         let shapes = source.shapes();
         let changed = |at| if at == name { shape } else { shapes.shape(at).unwrap() };
         let after = shapes.names().map(|at| (at, changed(at))).collect();
-        let refused = same_model(Path::new("out.safetensors"), source, &after);
+        let refused = same_model(Path::new("out.safetensors"), Layout::Comfy, source, &after);
         refused.err().map(|error| error.to_string())
     }
 

@@ -37,7 +37,8 @@ pub(crate) fn check_output(
     let written = Source::open_unfinished(output.file.temporary_path())?;
     // A part lacks what other parts have.
     if output.job.part.is_none() {
-        same_model(&output.job.output, &output.input.source, &written.shapes())?;
+        let source = &output.input.source;
+        same_model(&output.job.output, output.plan.layout, source, &written.shapes())?;
     }
     // Under the names of the file: codes of other programs go by another one once they are found.
     let tensors = manifest.tensors();

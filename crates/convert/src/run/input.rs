@@ -82,7 +82,7 @@ impl Input {
         // A program must still recognise the model, by the names of all parts together.
         let specs = plan.specs_of_all_parts();
         let after = specs.iter().map(|spec| (spec.name.as_str(), spec.shape.as_slice()));
-        same_model(&job.output, &self.source, &after.collect())?;
+        same_model(&job.output, plan.layout, &self.source, &after.collect())?;
         // Made only to see that it can be: the header has a limit, and no name may be there twice.
         plan.manifest()?;
         // Statistics that lack a layer are refused now, not after hours of work.
