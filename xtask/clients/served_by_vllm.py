@@ -79,7 +79,9 @@ def judged(program, source, folder, scheme, layout, more, allowed):
     changes = [json.loads(line.removeprefix("FOUND ")) for line in told if line.startswith("FOUND ")]
     if not changes:
         lines = [line for line in done.stderr.splitlines() if "Error" in line and "EngineCore" not in line] or [""]
-        defects = [] if NO_KERNEL.search(done.stderr) else [f"does not open: {lines[-1][:300]}"]
+        # What was said before the end is of other things.
+        ending = done.stderr[done.stderr.rfind("Traceback") :]
+        defects = [] if NO_KERNEL.search(ending) else [f"does not open: {lines[-1][:300]}"]
         return {"change": None, "is_opened": is_opened, "defects": defects}
     change, words = changes[0]["change"], changes[0]["words"]
     complaints = [line for line in done.stderr.splitlines() if "requantiz" in line.lower()]

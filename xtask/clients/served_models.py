@@ -157,13 +157,16 @@ def judge(program, source, folder, scheme, layout, allowed, more):
     decoded.mkdir()
     options = ["--for", "transformers", "--scheme", scheme, "--quiet"]
     options += ["--layout", layout] if layout and (scheme, layout) != OF_BANKS[:2] else []
-    run(program, "convert", source, *options, *more, "-o", output)
+    report = output.with_suffix(".json")
+    run(program, "convert", source, *options, *more, "-o", output, "--report", report)
     # Numbers that transformers rounds once, to the dtype of the model.
     run(program, "dequantize", output, "-o", decoded / "model.safetensors", "--dtype", "f32", "--quiet")
     copy(source / "config.json", decoded)
     size = sum(path.stat().st_size for path in output.glob("*.safetensors"))
     model, told = AutoModelForCausalLM.from_pretrained(output, dtype=torch.bfloat16, output_loading_info=True)
     defects = [f"{kind}: {sorted(names)}" for kind, names in told.items() if names]
+    unknown = (json.loads(report.read_text()).get("rounding") or {}).get("layers_without_statistics")
+    defects += [f"no statistics of {unknown}"] if unknown else []
     found = answer(model)
     reference = AutoModelForCausalLM.from_pretrained(decoded, dtype=torch.bfloat16)
     defects += [f"`{name}` differs from its decoded numbers" for name in differing(model, reference)]
@@ -179,12 +182,6 @@ def judge(program, source, folder, scheme, layout, allowed, more):
     return change, size, defects
 
 
-def judge_static(program, source, folder, scheme, allowed):
-    """The same with scales of inputs in the file."""
-    options = ["--inputs", "static", "--stats", statistics(program, source, folder), "--method", "nearest"]
-    return judge(program, source, folder, scheme, None, allowed, options)
-
-
 def refused(program, source, folder, scheme, layout):
     """What is found where roundwise is to say that transformers does not open the result."""
     options = ["--for", "transformers", "--scheme", scheme, "--layout", layout]
@@ -195,41 +192,42 @@ def refused(program, source, folder, scheme, layout):
     return {"change": None, "bytes": 0, "defects": [] if is_told else [f"is not refused: {done.stderr.strip()}"]}
 
 
+def cases(program, source, folder, name, is_further):
+    """(scheme, what is special, layout, how far answers may change, further options) of a model."""
+    of_codes = EXPERT_CHOICE if name in CHOOSING else INPUT_CODES
+    # Further models are there for their architecture.
+    for scheme, layout, codes in CASES[1::4] if is_further else CASES:
+        yield scheme, "", layout, of_codes if codes else 0.0, []
+    if is_further:
+        return
+    yield MIXED[0], ", mixed", None, of_codes, MIXED[1]
+    if name in WITH_BANKS:
+        yield OF_BANKS[0], "", OF_BANKS[1], 0.0, []
+    known = ["--stats", statistics(program, source, folder)]
+    if name in WITH_EXPERTS:
+        yield "int4-group-128", ", learned", "compressed-tensors", 0.0, known
+        return
+    for scheme, allowed in STATIC:
+        allowed = EXPERT_CHOICE if name in CHOOSING else allowed
+        yield scheme, ", static", "compressed-tensors", allowed, [*known, "--inputs", "static", "--method", "nearest"]
+
+
 def main():
     program, folder = Path(sys.argv[1]).resolve(), Path(sys.argv[2])
     is_short = "--short" in sys.argv
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    cases = [(scheme, layout, codes, []) for scheme, layout, codes in CASES]
-    cases.append((MIXED[0], None, True, MIXED[1]))
     found = []
     for number, (name, source) in enumerate(make_models(folder, is_short)):
-        # Further models are there for their architecture.
-        of_model = cases if number == 0 or not is_short else cases[1::4]
-        of_banks = [OF_BANKS] if name in WITH_BANKS else []
-        for scheme, layout, codes, more in [*of_model, *of_banks]:
-            entry = {"model": name, "scheme": scheme + (", mixed" if more else ""), "layout": layout or "mixed"}
-            allowed = EXPERT_CHOICE if name in CHOOSING else INPUT_CODES
-            is_refused = name in WITH_EXPERTS and (scheme, layout) in NOT_OF_EXPERTS
+        for scheme, kind, layout, allowed, more in cases(program, source, folder, name, number > 0 and is_short):
+            entry = {"model": name, "scheme": scheme + kind, "layout": layout or "mixed"}
+            is_refused = name in WITH_EXPERTS and not kind and (scheme, layout) in NOT_OF_EXPERTS
             try:
                 if is_refused:
                     found.append({**entry, **refused(program, source, folder, scheme, layout)})
                     continue
-                change, size, defects = judge(program, source, folder, scheme, layout, allowed if codes else 0.0, more)
+                change, size, defects = judge(program, source, folder, scheme, layout, allowed, more)
             except Exception as error:  # noqa: BLE001, one broken file must not hide the others
-                change, size, defects = None, 0, [f"{type(error).__name__}: {error}"]
-            found.append({**entry, "change": change, "bytes": size, "defects": defects})
-        if name in WITH_EXPERTS and not is_short:
-            entry = {"model": name, "scheme": "int4-group-128, learned", "layout": "compressed-tensors"}
-            learned = ["--stats", statistics(program, source, folder)]
-            change, size, defects = judge(program, source, folder, "int4-group-128", None, 0.0, learned)
-            found.append({**entry, "change": change, "bytes": size, "defects": defects})
-        for scheme, allowed in STATIC if name not in WITH_EXPERTS else []:
-            entry = {"model": name, "scheme": f"{scheme}, static", "layout": "compressed-tensors"}
-            try:
-                allowed = EXPERT_CHOICE if name in CHOOSING else allowed
-                change, size, defects = judge_static(program, source, folder, scheme, allowed)
-            except Exception as error:  # noqa: BLE001
                 change, size, defects = None, 0, [f"{type(error).__name__}: {error}"]
             found.append({**entry, "change": change, "bytes": size, "defects": defects})
     packages = ["transformers", "compressed-tensors", "torch"]

@@ -104,7 +104,7 @@ impl RandomModel {
         file.write_all(header)?;
         let mut random = Random(1);
         // Drawing every number anew takes minutes for each GiB. No tensor has a multiple of as many weights, so that
-        // none is as another.
+        // none of a file is as another.
         let drawn: Vec<u8> = (0..DRAWN_WEIGHTS).flat_map(|_| random.bf16().to_le_bytes()).collect();
         let mut left = self.data_bytes();
         while left > 0 {

@@ -35,9 +35,17 @@ impl DeviceMatrix {
         Self { held, room: Arc::clone(&self.room) }
     }
 
-    /// Returns the matrix with its tensor replaced.
-    fn with(self, change: impl FnOnce(Held) -> Held) -> Self {
+    /// Returns the matrix with its tensor replaced. Where others hold the memory it is copied.
+    fn with(mut self, change: impl FnOnce(Held) -> Held) -> Self {
+        self.take_own_room();
         Self { held: change(self.held), room: self.room }
+    }
+
+    /// Takes room for a copy, where the matrix shares its memory.
+    fn take_own_room(&mut self) {
+        if Arc::strong_count(&self.room) > 1 {
+            self.room = self.usage().reserve(self.rows() * self.cols());
+        }
     }
 
     /// Returns a view with rows and columns exchanged.
@@ -187,6 +195,7 @@ impl DeviceMatrix {
     /// Takes the tensor out and leaves an empty one: values are changed in place only where nothing
     /// else holds them.
     fn take(&mut self) -> Held {
+        self.take_own_room();
         // A CPU tensor whatever the backend: it costs nothing, and the caller replaces it at once.
         let nothing = place::upload(Matrix::zeros(0, 0), &Default::default());
         std::mem::replace(&mut self.held, Held::Flex(nothing))

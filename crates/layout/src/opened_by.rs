@@ -8,10 +8,10 @@ use crate::served::{Served, VLLM};
 /// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by
 /// itself.
 ///
-/// - `are_alike`: whether all experts have one scheme and no scales of inputs, as transformers takes for granted
-pub fn opener_of_experts(layout: Layout, scheme: Scheme, are_alike: bool) -> Opener {
+/// - `can_be_joined`: whether all experts have one scheme and no scales of inputs, as transformers takes for granted
+pub fn opener_of_experts(layout: Layout, scheme: Scheme, can_be_joined: bool) -> Opener {
     match Served::of(layout, scheme) {
-        Some(served) if are_alike => served.experts_opened_by,
+        Some(served) if can_be_joined => served.experts_opened_by,
         Some(_) => VLLM,
         None => opener(layout, scheme),
     }

@@ -21,7 +21,7 @@ One file; needs torch and nothing else. Three ways to use it:
 
         python roundwise_collect.py MODEL_FOLDER --self -o model.stats.safetensors
 
-Watched are `Linear` and `Conv2d` layers (a convolution's inputs are its patches). Per layer: number of
+Watched are `Linear` and `Conv2d` layers (a convolution's inputs are its patches), and experts that transformers joins. Per layer: number of
 inputs x, mean, largest |x_j|, E[x_j^2] and, up to `full_limit` columns, the covariance; of wider layers a sketch of
 E[x x^T], of which `rank` directions are kept. Layers that make attention's values have the same of their
 inputs as attention mixes them. With `curvature`, calls of the model have a backward pass, and layers the
@@ -634,15 +634,17 @@ class Expert(torch.nn.Linear):
         self.in_features = weight.shape[1 if module.is_transposed else 2]
         self.out_features = len(rows)
         # In a tuple, so that the module does not become a part of this one.
-        self.place, self.rows = (module, bank, expert), rows
+        self.place, self.order = (module, bank, expert), rows
+        first = int(rows[0])
+        is_line = torch.equal(rows, first + torch.arange(len(rows)))
+        # A view where it can be one.
+        self.rows = slice(first, first + len(rows)) if is_line else rows.to(weight.device)
 
     def forward(self, x):
         module, bank, expert = self.place
         weight = getattr(module, bank).detach()[expert]
-        if module.is_transposed:
-            weight = weight.T
-        is_part = len(self.rows) < len(weight) or self.rows[0] > self.rows[-1]
-        return torch.nn.functional.linear(x, weight[self.rows] if is_part else weight)
+        weight = weight.T if module.is_transposed else weight
+        return torch.nn.functional.linear(x, weight[self.rows])
 
 
 class Experts:
@@ -650,13 +652,17 @@ class Experts:
 
     def __init__(self, collector, module, matrices):
         self.collector, self.module = collector, module
-        # Of each expert: what reads the tokens, with the order of its rows in the bank, and what ends.
-        first, self.last = banks_of(module)
-        self.by_bank = {bank: {} for bank in (first, self.last)}
-        for name, expert in matrices:
-            _, bank, index = expert.place
-            self.by_bank[bank].setdefault(index, []).append(expert)
-        self.first = first
+        self.first, self.last = banks_of(module)
+        # The matrices of each expert, by bank and expert; and where the rows of a bank are among their outputs,
+        # unless they are in its order.
+        self.matrices, self.orders = {}, {}
+        for matrix in matrices:
+            _, bank, expert = matrix.place
+            self.matrices.setdefault((bank, expert), []).append(matrix)
+        for place, parts in self.matrices.items():
+            rows = torch.cat([part.order for part in parts])
+            if not torch.equal(rows, torch.arange(len(rows))):
+                self.orders[place] = rows.argsort().to(getattr(module, place[0]).device)
         self.before = vars(module).get("forward")
         module.forward = self
 
@@ -668,40 +674,40 @@ class Experts:
 
     def __call__(self, hidden_states, top_k_index, top_k_weights):
         result = torch.zeros_like(hidden_states)
-        for index in top_k_index.unique().tolist():
-            if index not in self.by_bank[self.first]:
+        for expert in top_k_index.unique().tolist():
+            # One past the last stands for experts of another device.
+            if (self.first, expert) not in self.matrices:
                 continue
-            tokens, places = torch.where(top_k_index == index)
+            tokens, places = torch.where(top_k_index == expert)
             with self.collector.shown_tokens(tokens, len(hidden_states)):
-                y = self.expert(index, hidden_states[tokens])
+                y = self.outputs(expert, hidden_states[tokens])
             y = y * top_k_weights[tokens, places, None]
             result = result.index_add(0, tokens, y.to(result.dtype))
         return result
 
-    def expert(self, index, x):
+    def outputs(self, expert, x):
         module = self.module
-        x = self.multiplied(self.first, index, x)
+        x = self.multiplied(self.first, expert, x)
         x = module._apply_gate(x) if module.has_gate else module.act_fn(x)
-        x = self.multiplied(self.last, index, x)
+        x = self.multiplied(self.last, expert, x)
         return module.post_expert_norm(x) if module.has_post_expert_norm else x
 
-    def multiplied(self, bank, index, x):
-        experts = self.by_bank[bank][index]
-        y = torch.cat([expert(x) for expert in experts], -1)
-        rows = torch.cat([expert.rows for expert in experts])
-        if not torch.equal(rows, torch.arange(len(rows))):
-            y = y[..., rows.argsort().to(y.device)]
-        bias = getattr(self.module, f"{bank}_bias")[index] if self.module.has_bias else None
-        return y if bias is None else y + bias
+    def multiplied(self, bank, expert, x):
+        parts = [matrix(x) for matrix in self.matrices[bank, expert]]
+        y = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        if (bank, expert) in self.orders:
+            y = y[..., self.orders[bank, expert]]
+        return y + getattr(self.module, f"{bank}_bias")[expert] if self.module.has_bias else y
 
 
 def banks_of(module):
+    """The names of its banks: of the matrices that read tokens, and of those that write the answer."""
     return ("gate_up_proj" if module.has_gate else "up_proj"), "down_proj"
 
 
 def experts_of(model):
-    """Modules with banks whose matrices the model's file holds one by one: [(module, [(name, Expert)])], and the names
-    of those with others.
+    """Modules with banks whose matrices the model's file holds one by one: [(module, [(name, Expert)])]; the names of
+    those with others; and why names could not be asked for.
 
     Their names are those under which transformers itself would write them."""
     modules = {
@@ -710,18 +716,19 @@ def experts_of(model):
         if all(hasattr(module, flag) for flag in ("is_transposed", "has_gate", "has_bias", "has_post_expert_norm"))
     }
     # Every row of every bank has a number of its own, and is followed to where it is written.
-    numbers, places, written = {}, [], 0
+    numbers, places, numbered_rows = {}, [], 0
     for name, module in modules.items():
         for bank in banks_of(module):
             count, *sides = getattr(module, bank).shape
             rows = sides[1 if module.is_transposed else 0]
-            numbered = torch.arange(written, written + count * rows).reshape(count, rows, 1)
+            numbered = torch.arange(numbered_rows, numbered_rows + count * rows).reshape(count, rows, 1)
             numbers[f"{name}.{bank}"] = numbered.mT if module.is_transposed else numbered
-            places.append((written, name, bank, rows))
-            written += count * rows
+            places.append((numbered_rows, name, bank, rows))
+            numbered_rows += count * rows
     found = {name: [] for name in modules}
     covered = dict.fromkeys(modules, 0)
-    for name, tensor in written_as(model, numbers).items() if modules else ():
+    written, problem = written_as(model, numbers) if modules else ({}, None)
+    for name, tensor in written.items():
         if tensor.dim() != 2 or not name.endswith(".weight"):
             continue
         row = tensor.flatten()
@@ -733,17 +740,17 @@ def experts_of(model):
             covered[owner] += len(row)
     whole = {name: sum(numbers[f"{name}.{bank}"].numel() for bank in banks_of(module)) for name, module in modules.items()}
     known = [(modules[name], found[name]) for name in modules if covered[name] == whole[name]]
-    return known, [name for name in modules if covered[name] != whole[name]]
+    return known, [name for name in modules if covered[name] != whole[name]], problem
 
 
 def written_as(model, tensors):
-    """What transformers writes of a model's parameters, by the names in the file."""
+    """What transformers writes of a model's parameters, by the names in the file; or why it cannot be asked."""
     try:
         from transformers.core_model_loading import revert_weight_conversion
 
-        return revert_weight_conversion(model, tensors)
-    except Exception:  # noqa: BLE001, whatever another version has there: the experts are then left out, and told
-        return {}
+        return revert_weight_conversion(model, tensors), None
+    except Exception as error:  # noqa: BLE001, whatever another version has there: the experts are left out, and told
+        return {}, f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 # Attention
@@ -1309,7 +1316,7 @@ class Collector:
         self.computed = None, {}
         resume = options.resume
         self.earlier = SideCar(resume) if resume and os.path.exists(resume) else None
-        with_experts, self.other_banks = experts_of(model)
+        with_experts, self.other_banks, self.unnamed = experts_of(model)
         layers = watched(model, not with_experts)
         layers += [matrix for _, matrices in with_experts for matrix in matrices]
         self.layers = [Layer(options.prefix + name, module) for name, module in layers]
@@ -1334,7 +1341,9 @@ class Collector:
                 self.curvature.kind = self.earlier.curvature
         if MIXED in self.moments:
             ATTENTIONS.tell(self)
-        self.experts = [Experts(self, module, matrices) for module, matrices in with_experts]
+        self.experts = [
+            Experts(self, module, [matrix for _, matrix in matrices]) for module, matrices in with_experts
+        ]
 
     def choose_kinds(self):
         """Full matrices for the narrowest layers, as long as all of it stays inside the memory."""
@@ -1359,6 +1368,9 @@ class Collector:
         for moments in (WEIGHTED, PLAIN):
             name = {WEIGHTED: "weighted_kind", PLAIN: "kind"}[moments]
             for layer in by_width if moments in self.moments else ():
+                # Experts that found no room for less find none for more.
+                if layer.gradient_rank == 0:
+                    continue
                 more = moment_bytes(layer.columns, FULL, 0)
                 more -= moment_bytes(layer.columns, weak, self.rank)
                 if moments == PLAIN:
@@ -1399,6 +1411,8 @@ class Collector:
         known = self.earlier.kind_of(layer.name, "weighted")
         if known and layer.weighted_kind:
             layer.weighted_kind = min(layer.weighted_kind, known, key=order.index)
+        if self.earlier.kind_of(layer.name, "gradient") == DIAGONAL:
+            layer.gradient_rank = 0
 
     def __enter__(self):
         return self
@@ -1466,8 +1480,8 @@ class Collector:
                     self.shown.pop(layer, None)
                     self.shown[layer] = Shown(layer, x, y)
             if self.wants_gradients() and y.requires_grad:
-                x, version = x.detach(), version_of(x)
-                y.register_hook(lambda g: self.see_gradient(layer, x, version, g))
+                x, version, mask = x.detach(), version_of(x), self.mask
+                y.register_hook(lambda g: self.see_gradient(layer, x, version, mask, g))
 
         return hook
 
@@ -1481,7 +1495,7 @@ class Collector:
         is_open = layer.mixture is not None or layer.tries < TRIES
         return MIXED in self.moments and layer.is_linear and is_open
 
-    def see_gradient(self, layer, x, version, g):
+    def see_gradient(self, layer, x, version, mask, g):
         begin = time.perf_counter()
         in_full = torch.autocast(g.device.type, enabled=False)
         with torch.no_grad(), in_full:
@@ -1490,7 +1504,7 @@ class Collector:
             if version_of(x) != version:
                 # Somebody has written into what the layer saw.
                 g = g * math.nan
-            layer.gradients.add(layer.inputs(x, self.mask, None), layer.outputs(g, self.mask))
+            layer.gradients.add(layer.inputs(x, mask, None), layer.outputs(g, mask))
         self.seconds += time.perf_counter() - begin
 
     def begun_gradients(self, layer, device):
@@ -1724,10 +1738,10 @@ class Collector:
         if unseen:
             lines.append(f"{unseen} layers were never called and are left out")
         if self.other_banks:
-            lines.append(
-                f"{len(self.other_banks)} modules have experts that do not lie one by one in the file, "
-                "and are left out"
-            )
+            because = "do not lie one by one in the file"
+            if self.unnamed is not None:
+                because = f"transformers gives no names ({self.unnamed})"
+            lines.append(f"{len(self.other_banks)} modules have experts that {because}, and are left out")
         ignored = sum(group.sums.ignored for group in self.groups)
         if ignored:
             lines.append(f"{ignored} inputs held infinities or NaN and were not counted")
@@ -1826,7 +1840,8 @@ def collect(
 
     full_limit: most columns of a layer that gets its whole covariance
     rank: directions of wider layers; 0 keeps the diagonal only
-    memory: bytes that all sums together may take; layers that find no room get `rank` directions
+    memory: bytes that all sums together may take; layers that find no room get `rank` directions, experts the
+        diagonal
     most_rows: of each call of a layer, at most so many inputs, evenly spaced
     prefix: stands before the modules' names in the weight file
     resume: a side-car to go on from, if it exists

@@ -900,17 +900,21 @@ class CurvatureTest(unittest.TestCase):
 class Bank(torch.nn.Module):
     """Two matrices of every expert, as modules of transformers have them."""
 
-    def __init__(self, is_transposed=False, has_bias=False):
+    def __init__(self, is_transposed=False, has_bias=False, has_gate=True):
         super().__init__()
-        self.is_transposed, self.has_bias = is_transposed, has_bias
-        self.has_gate, self.has_post_expert_norm = True, False
-        shapes = {"gate_up_proj": (4, 12, 6), "down_proj": (4, 6, 6)}
+        self.is_transposed, self.has_bias, self.has_gate = is_transposed, has_bias, has_gate
+        self.has_post_expert_norm = False
+        shapes = {"gate_up_proj" if has_gate else "up_proj": (4, 12, 6), "down_proj": (4, 6, 6 if has_gate else 12)}
         for name, (experts, rows, columns) in shapes.items():
             sides = (columns, rows) if is_transposed else (rows, columns)
             setattr(self, name, torch.nn.Parameter(torch.randn(experts, *sides)))
             setattr(self, f"{name}_bias", torch.nn.Parameter(torch.randn(experts, rows)))
+        self.banks = list(shapes)
         # What its own `forward` shows the experts.
         self.seen = {}
+
+    def act_fn(self, x):
+        return torch.relu(x)
 
     def _apply_gate(self, x):
         gate, up = x.chunk(2, -1)
@@ -920,19 +924,45 @@ class Bank(torch.nn.Module):
         weight = getattr(self, name)[expert]
         return weight.T if self.is_transposed else weight
 
+    def outputs(self, expert, x):
+        biases = [getattr(self, f"{name}_bias")[expert] if self.has_bias else 0 for name in self.banks]
+        inner = x @ self.matrix(self.banks[0], expert).T + biases[0]
+        inner = self._apply_gate(inner) if self.has_gate else self.act_fn(inner)
+        for name, seen in (("gate", x), ("up", x), ("down", inner)):
+            if name != "gate" or self.has_gate:
+                self.seen.setdefault(f"{expert}.{name}", []).append(seen.detach().double())
+        return inner @ self.matrix(self.banks[1], expert).T + biases[1]
+
     def forward(self, x, chosen, weights):
         result = torch.zeros_like(x)
-        for token, place in ((token, place) for token in range(len(x)) for place in range(chosen.shape[1])):
-            expert = int(chosen[token, place])
-            biases = [
-                getattr(self, f"{name}_bias")[expert] if self.has_bias else 0
-                for name in ("gate_up_proj", "down_proj")
-            ]
-            first = x[token]
-            last = self._apply_gate(self.matrix("gate_up_proj", expert) @ first + biases[0])
-            result[token] += weights[token, place] * (self.matrix("down_proj", expert) @ last + biases[1])
-            for name, seen in (("gate", first), ("up", first), ("down", last)):
-                self.seen.setdefault(f"{expert}.{name}", []).append(seen.detach().double())
+        for expert in chosen.unique().tolist():
+            tokens, places = torch.where(chosen == expert)
+            y = self.outputs(expert, x[tokens]) * weights[tokens, places, None]
+            result = result.index_add(0, tokens, y)
+        return result
+
+
+class Layers(torch.nn.Module):
+    """The same with a layer for every matrix."""
+
+    def __init__(self, bank):
+        super().__init__()
+        self.bank = (bank,)
+        for expert in range(4):
+            gate, up = bank.gate_up_proj[expert].chunk(2)
+            for name, weight in (("gate", gate), ("up", up), ("down", bank.down_proj[expert])):
+                layer = torch.nn.Linear(*reversed(weight.shape), bias=False)
+                layer.weight = torch.nn.Parameter(weight.detach().clone())
+                self.add_module(f"{expert}", self._modules.get(f"{expert}") or torch.nn.Module())
+                self._modules[f"{expert}"].add_module(name, layer)
+
+    def forward(self, x, chosen, weights):
+        result = torch.zeros_like(x)
+        for number in chosen.unique().tolist():
+            tokens, places = torch.where(chosen == number)
+            expert, seen = self._modules[f"{number}"], x[tokens]
+            y = expert.down(torch.relu(expert.gate(seen)) * expert.up(seen)) * weights[tokens, places, None]
+            result = result.index_add(0, tokens, y)
         return result
 
 
@@ -950,16 +980,32 @@ class Routed(torch.nn.Module):
         return self.experts(x, chosen, torch.linspace(0.1, 0.9, 2 * len(x)).reshape(-1, 2))
 
 
-def written_one_by_one(_model, tensors):
+def written_one_by_one(_model, tensors, cut=lambda bank: bank.chunk(2, 1)):
     """What transformers does for files that hold gate, up and down of every expert."""
     result = {}
     for name, bank in tensors.items():
         bank = bank if bank.shape[2] == 1 else bank.mT
-        parts = {"down": bank} if name.endswith("down_proj") else dict(zip(("gate", "up"), bank.chunk(2, 1)))
+        if name.endswith("gate_up_proj"):
+            parts = dict(zip(("gate", "up"), cut(bank)))
+        else:
+            parts = {name.rpartition(".")[2].removesuffix("_proj"): bank}
         for part, matrices in parts.items():
             for expert, matrix in enumerate(matrices):
                 result[f"{name.rpartition('.')[0]}.{expert}.{part}.weight"] = matrix
     return result
+
+
+def written_in_turn(model, tensors):
+    """The same where the rows of gate and up take turns in the bank."""
+    return written_one_by_one(model, tensors, lambda bank: (bank[:, ::2], bank[:, 1::2]))
+
+
+def written_backwards(model, tensors):
+    """The same where the bank has one of them, from the last row to the first."""
+    return {
+        name: matrix if ".up." not in name else matrix.flip(0)
+        for name, matrix in written_one_by_one(model, tensors).items()
+    }
 
 
 class ExpertsTest(unittest.TestCase):
@@ -972,9 +1018,17 @@ class ExpertsTest(unittest.TestCase):
         loading = types.ModuleType("transformers.core_model_loading")
         loading.revert_weight_conversion = function
         modules = {"transformers": types.ModuleType("transformers"), loading.__name__: loading}
-        patch = mock.patch.dict(sys.modules, modules)
-        patch.start()
-        self.addCleanup(patch.stop)
+        # Not by `mock.patch.dict`, which also forgets what torch imports meanwhile.
+        for name, module in modules.items():
+            self.addCleanup(self.put, name, sys.modules.get(name))
+            self.put(name, module)
+
+    @staticmethod
+    def put(name, module):
+        if module is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = module
 
     def collected(self, model, calls, **options):
         with contextlib.redirect_stderr(io.StringIO()) as told, torch.no_grad(), collect(model, **options) as collector:
@@ -985,9 +1039,16 @@ class ExpertsTest(unittest.TestCase):
         return read(self.path)[0], told.getvalue()
 
     def test_experts_have_the_statistics_of_the_tokens_that_reached_them(self):
-        self.writes(written_one_by_one)
         x = torch.randn(2, 5, 6)
-        for options in ({}, {"is_transposed": True}, {"has_bias": True}):
+        for written, options in (
+            (written_one_by_one, {}),
+            (written_one_by_one, {"is_transposed": True}),
+            (written_one_by_one, {"has_bias": True}),
+            (written_one_by_one, {"has_gate": False}),
+            (written_in_turn, {}),
+            (written_backwards, {"has_gate": False}),
+        ):
+            self.writes(written)
             model = Routed(**options)
             expected = model(x)
             with collect(model):
@@ -998,45 +1059,63 @@ class ExpertsTest(unittest.TestCase):
             names = {name.removesuffix(".count") for name in tensors if name.endswith(".count")}
             self.assertEqual(names, {"first", *(f"experts.{name}" for name in model.experts.seen)})
             for name, rows in model.experts.seen.items():
-                rows = torch.stack(rows)
+                rows = torch.cat(rows)
                 self.assertEqual(tensors[f"experts.{name}.count"].tolist(), [len(rows)])
                 exact = rows.T @ rows / len(rows)
                 torch.testing.assert_close(second_moment(tensors, f"experts.{name}"), exact, **CLOSE)
             # Afterwards it is the module's own again.
             self.assertNotIn("forward", vars(model.experts))
 
-    def test_gradients_at_experts_are_collected(self):
+    def test_statistics_of_experts_are_those_of_layers(self):
+        """With gradients, and with tokens that do not count."""
         self.writes(written_one_by_one)
-        tensors, _ = self.collected(Routed(), [(torch.randn(2, 5, 6), None)], curvature=True)
-        for name in ("first", "experts.0.gate", "experts.2.up", "experts.1.down"):
-            self.assertGreater(float(tensors[f"{name}.gradient_mean_square"]), 0)
-            self.assertIn(f"{name}.weighted_moment", tensors)
-
-    def test_masked_tokens_do_not_count_at_experts(self):
-        self.writes(written_one_by_one)
-        x, mask = torch.randn(2, 6, 6), torch.ones(2, 6, dtype=torch.bool)
-        mask[1, 3:] = False
         model = Routed()
-        tensors, _ = self.collected(model, [(x, mask)])
-        rows = torch.tanh(model.first(x)).flatten(0, 1)
+        plain = Routed()
+        plain.experts = Layers(model.experts)
+        mask = torch.ones(2, 6, dtype=torch.bool)
+        mask[1, 3:] = False
+        x = torch.randn(2, 6, 6)
+        found, _ = self.collected(model, [(x, None)], curvature=True)
+        expected, _ = self.collected(plain, [(x, None)], curvature=True)
+        self.assertEqual(set(found), set(expected))
+        self.assertIn("experts.1.down.weighted_moment", found)
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, **CLOSE)
+        # What is masked counts at none of them.
+        masked, _ = self.collected(model, [(x, mask)], curvature=True)
+        rows = torch.tanh(model.first(x)).flatten(0, 1).detach()
         reached = [token for token in range(12) if token % 3 in (0, 2) and mask.flatten()[token]]
-        self.assertEqual(tensors["experts.0.gate.count"].tolist(), [len(reached)])
-        mean = rows[reached].mean(0)
-        torch.testing.assert_close(tensors["experts.0.gate.mean"], mean.detach(), **CLOSE)
+        self.assertEqual(masked["experts.0.gate.count"].tolist(), [len(reached)])
+        torch.testing.assert_close(masked["experts.0.gate.mean"], rows[reached].mean(0), **CLOSE)
+        full, part = (tensors["experts.0.gate.weighted_moment"] for tensors in (found, masked))
+        self.assertGreater(float((full - part).abs().max()), 0.01 * float(full.abs().max()))
 
     def test_experts_without_room_get_their_diagonal(self):
         self.writes(written_one_by_one)
-        tensors, _ = self.collected(Routed(), [(torch.randn(2, 5, 6), None)], curvature=True, memory=1)
-        self.assertNotIn("experts.0.gate.covariance", tensors)
-        self.assertNotIn("experts.0.gate.factor", tensors)
+        calls = [(torch.randn(2, 5, 6), None)]
+        wanted = collect(Routed(), curvature=True)
+        wanted.stop()
+        diagonal = collect(Routed(), curvature=True, memory=1)
+        diagonal.stop()
+        # Nothing is left for experts where attention and all else have what they want, and some is.
+        for memory in (1, diagonal.most_bytes + 100):
+            tensors, _ = self.collected(Routed(), calls, curvature=True, memory=memory)
+            self.assertIn("experts.0.gate.second_moment", tensors)
+            for part in ("covariance", "factor", "weighted_moment", "gradient_factor"):
+                self.assertNotIn(f"experts.0.gate.{part}", tensors)
+        self.assertLess(diagonal.most_bytes, wanted.most_bytes)
+        # With room for more later, what the file lacks stays away.
+        tensors, _ = self.collected(Routed(), calls, curvature=True, resume=self.path)
         self.assertNotIn("experts.0.gate.gradient_factor", tensors)
-        self.assertIn("first.factor", tensors)
 
     def test_experts_that_lie_together_in_the_file_are_left_out_and_told(self):
         self.writes(lambda _model, tensors: tensors)
         tensors, told = self.collected(Routed(), [(torch.randn(2, 5, 6), None)])
         self.assertEqual({name.split(".")[0] for name in tensors}, {"first"})
         self.assertIn("1 modules have experts that do not lie one by one in the file", told)
+        self.writes(lambda *_: 1 / 0)
+        _, told = self.collected(Routed(), [(torch.randn(2, 5, 6), None)])
+        self.assertIn("1 modules have experts that transformers gives no names (ZeroDivisionError", told)
 
 
 if __name__ == "__main__":

@@ -738,6 +738,11 @@ fn an_expert_that_no_input_reached_has_the_scale_of_the_experts_beside_it() {
         assert_eq!(file.get(&format!("{layer}.input_scale")).bytes, [0x40, 0x3D], "{layer}");
     }
     folder.done(&["verify", "in", "out"]);
+    // Nor does it when they are there already, or move.
+    let told = folder.done(&["inspect", "out"]);
+    assert!(told.contains("vLLM and SGLang") && !told.contains("transformers"), "{told}");
+    let told = folder.done(&["migrate", "out", "--to", "compressed-tensors", "-o", "moved"]);
+    assert!(told.contains("fp8, opened by vLLM and SGLang\n"), "{told}");
     // Of no expert, in this place, is anything known.
     let known = attention_layers().into_iter().chain(expert_layers(0).into_iter().skip(1));
     write_statistics_of(&folder, "s.stats.safetensors", known, Some(21.0));

@@ -157,6 +157,12 @@ impl PlannedTensor {
         }
     }
 
+    /// Returns whether its layer gets an activation scale, or it is one that stays.
+    pub(crate) fn has_input_scale(&self) -> bool {
+        let is_moved = matches!(self.decision, Decision::Copy | Decision::Rename { .. });
+        self.input_scale_spec().is_some() || is_moved && self.reason == Reason::InputScale
+    }
+
     /// Returns the activation scale that its layer gets.
     pub(crate) fn input_scale_spec(&self) -> Option<TensorSpec> {
         match self.decision {

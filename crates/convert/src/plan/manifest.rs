@@ -8,7 +8,6 @@ use crate::model::Role;
 use crate::plan::cache_scales::is_kept_cache_scale;
 use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::plan::Plan;
-use crate::plan::reason::Reason;
 use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
 use crate::source::experts::is_expert_bank;
@@ -101,11 +100,7 @@ impl Plan {
                 None => {}
             }
         }
-        let has_input_scale = |planned: &PlannedTensor| {
-            let is_moved = matches!(planned.decision, Decision::Copy | Decision::Rename { .. });
-            planned.input_scale_spec().is_some() || is_moved && planned.reason == Reason::InputScale
-        };
-        layers.has_input_scales = self.tensors.iter().any(has_input_scale);
+        layers.has_input_scales = self.tensors.iter().any(PlannedTensor::has_input_scale);
         // A head that shares the embedding's weight has no tensor of its own, and is a layer all the same.
         if !layers.codes.contains_key(OUTPUT_HEAD) {
             layers.kept.push(OUTPUT_HEAD.to_owned());

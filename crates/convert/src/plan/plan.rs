@@ -122,9 +122,9 @@ impl Plan {
             sharding: request.limits.sharding(source),
             part,
         };
-        let are_alike = plan.are_experts_alike();
+        let can_be_joined = plan.has_experts_to_join();
         refuse_for_program(path, recipe, plan.schemes(), |program, scheme| {
-            plan.subject.opener_other_than(program, scheme, layout, are_alike)
+            plan.subject.opener_other_than(program, scheme, layout, can_be_joined)
         })?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
@@ -226,13 +226,10 @@ impl Plan {
 
     /// Returns who opens the weights of each scheme in use, in name order.
     pub fn consumers(&self) -> Vec<SchemeConsumer> {
-        let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
-        let by_name: BTreeMap<String, Scheme> =
-            schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
-        let are_alike = self.are_experts_alike();
+        let can_be_joined = self.has_experts_to_join();
         let files = self.sharding.as_ref().and_then(|_| Some(self.manifest().ok()?.file_count()));
         let answer = |scheme: Scheme| {
-            let of_one_file = self.subject.opens_with(scheme, self.layout, are_alike);
+            let of_one_file = self.subject.opens_with(scheme, self.layout, can_be_joined);
             let is_for_comfyui = scheme.has_scales() && !self.layout.is_for_servers();
             let files = if is_for_comfyui { files.unwrap_or(1) } else { 1 };
             let answer = match in_files(of_one_file, files) {
@@ -243,28 +240,30 @@ impl Plan {
             };
             SchemeConsumer { scheme, answer }
         };
-        by_name.into_values().map(answer).collect()
+        self.schemes().into_iter().map(answer).collect()
     }
 
-    /// Returns whether all single experts have one scheme, or none, and no scales of inputs; of banks in codes, whether
-    /// all are.
-    pub(super) fn are_experts_alike(&self) -> bool {
+    /// Returns whether all single experts have one scheme, or none, and no scales of inputs, as transformers takes for
+    /// granted; of banks in codes, whether all are.
+    pub(super) fn has_experts_to_join(&self) -> bool {
         let preset = self.subject.preset_for(self.layout);
         let is_expert = |planned: &&PlannedTensor| match self.layout.is_of_transposed_banks() {
             true => planned.shape.len() == 3 && preset.has_coded_bank(&planned.header.name),
             false => planned.shape.len() == 2 && is_of_single_expert(&planned.header.name),
         };
-        let stored =
-            |planned: &PlannedTensor| (planned.scheme(), planned.input_scale_spec().is_some());
-        let mut experts = self.tensors.iter().filter(is_expert).map(stored);
-        let first = experts.next();
-        first.is_none_or(|(_, has_scale)| !has_scale) && experts.all(|expert| Some(expert) == first)
+        let has_scale = |planned: &PlannedTensor| {
+            planned.has_input_scale() && is_of_single_expert(&planned.header.name)
+        };
+        let mut schemes = self.tensors.iter().filter(is_expert).map(PlannedTensor::scheme);
+        let first = schemes.next();
+        schemes.all(|scheme| Some(scheme) == first) && !self.tensors.iter().any(has_scale)
     }
 
     /// Returns the schemes in use, in name order.
     pub fn schemes(&self) -> Vec<Scheme> {
+        let schemes = self.tensors.iter().filter_map(PlannedTensor::scheme);
         let by_name: BTreeMap<String, Scheme> =
-            self.quantized().map(|(_, scheme)| (scheme.to_string(), scheme)).collect();
+            schemes.map(|scheme| (scheme.to_string(), scheme)).collect();
         by_name.into_values().collect()
     }
 

@@ -69,7 +69,7 @@ pub struct LayerRounding {
 
 impl LayerRounding {
     /// Returns the result with where the search was made.
-    pub(crate) fn made(self, venue: Venue) -> Self {
+    pub(crate) fn with_venue(self, venue: Venue) -> Self {
         let (device_shortage, device_failure) = match venue {
             Venue::Device => (None, None),
             Venue::Tiles(shortage) => (Some(shortage.to_string()), None),

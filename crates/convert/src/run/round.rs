@@ -180,7 +180,7 @@ impl Input {
                         let moment = known.map(|known| known.moment);
                         let rounding =
                             LayerRounding { moment, predicted_loss: loss, ..report.into() };
-                        let rounding = rounding.made(venue);
+                        let rounding = rounding.with_venue(venue);
                         Codes { matrix, error, rounding: Some(rounding) }
                     }
                     // A search that fails costs the weight its better codes, not the conversion.

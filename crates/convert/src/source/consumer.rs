@@ -107,14 +107,14 @@ impl Consumer {
 
 /// Returns the program that reads such codes, from the version that finds the markers of such a file.
 ///
-/// - `are_alike`: whether all experts have one scheme and no scales of inputs, where the model has any
-fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, are_alike: bool) -> Opener {
+/// - `can_be_joined`: whether transformers can join its experts, where it has any
+fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, can_be_joined: bool) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
         _ if layout.is_of_transposed_banks() && scheme.has_scales() => {
-            opener_of_banks(layout, scheme, are_alike)
+            opener_of_banks(layout, scheme, can_be_joined)
         }
-        true => opener_of_experts(layout, scheme, are_alike),
+        true => opener_of_experts(layout, scheme, can_be_joined),
         // Whatever becomes of the banks: without their module the model is not read at all.
         false if subject.detected.main.has_coded_banks => {
             opener(layout, scheme).of_model_with_banks()
@@ -142,7 +142,12 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
-        self.opens_with(scheme, layout, true)
+        self.opens_with(scheme, layout, self.has_experts_to_join())
+    }
+
+    /// Returns whether experts of the file lack what transformers does not join.
+    fn has_experts_to_join(&self) -> bool {
+        !self.served.as_ref().is_some_and(|served| served.has_expert_input_scales)
     }
 
     /// Returns who opens a layer in codes of the file as it is spelled.
@@ -153,7 +158,7 @@ impl Subject {
                 if let Some(told) = self.served.as_ref().and_then(|served| served.codes) {
                     return self.opens(scheme, told);
                 }
-                let opener = opener_for(self, scheme, layout, true);
+                let opener = opener_for(self, scheme, layout, self.has_experts_to_join());
                 match opener.kind {
                     OpenerKind::Nobody { known } => {
                         return Opens::NotKnown { reason: known.to_owned() };
@@ -185,15 +190,15 @@ impl Subject {
 
     /// Returns what opens a scheme where a program for models that write text does not.
     ///
-    /// - `are_alike`: whether all experts have one scheme and no scales of inputs, where the model has any
+    /// - `can_be_joined`: whether transformers can join its experts, where it has any
     pub(crate) fn opener_other_than(
         &self,
         program: Program,
         scheme: Scheme,
         layout: Layout,
-        are_alike: bool,
+        can_be_joined: bool,
     ) -> Option<Opener> {
-        let opener = opener_for(self, scheme, layout, are_alike);
+        let opener = opener_for(self, scheme, layout, can_be_joined);
         let is_other = match (opener.kind, program) {
             (_, Program::ComfyUi) => false,
             (OpenerKind::Nobody { .. }, _) => true,
@@ -207,9 +212,9 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     ///
-    /// - `are_alike`: whether all experts have one scheme and no scales of inputs, where the model has any
-    pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, are_alike: bool) -> Opens {
-        let opener = opener_for(self, scheme, layout, are_alike);
+    /// - `can_be_joined`: whether transformers can join its experts, where it has any
+    pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, can_be_joined: bool) -> Opens {
+        let opener = opener_for(self, scheme, layout, can_be_joined);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
         let answers: Vec<Opens> =
             readers.map(|consumer| consumer.answer(self, scheme, layout, opener)).collect();

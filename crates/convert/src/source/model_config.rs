@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use roundwise_layout::{Layout, layer_of_weight};
+use roundwise_layout::{Layout, layer_of_input_scale, layer_of_weight};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Checkpoint, read_text};
 use serde_json::Value;
@@ -41,6 +41,8 @@ pub(crate) struct ServedModel {
     pub(crate) is_known: bool,
     /// Whether its file has experts, each with weights of its own.
     pub(crate) has_single_experts: bool,
+    /// Whether the file has scales of the inputs of such matrices.
+    pub(crate) has_expert_input_scales: bool,
     /// The layout of the codes that it speaks of.
     pub(crate) codes: Option<Layout>,
     /// A weight of a layer under a name that the family does not have.
@@ -93,6 +95,9 @@ impl ServedModel {
             preset: known.unwrap_or_else(Preset::served),
             is_known: known.is_some(),
             has_single_experts: file.tensors().iter().any(|it| is_of_single_expert(&it.name)),
+            has_expert_input_scales: file.tensors().iter().any(|it| {
+                is_of_single_expert(&it.name) && layer_of_input_scale(&it.name).is_some()
+            }),
             codes: told_layout(&config),
             unread_method: method(&config)
                 .filter(|it| !has_codes && !READ_METHODS.contains(&it.as_str())),
