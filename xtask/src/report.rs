@@ -368,7 +368,7 @@ fn layer_table(layers: &[LayerRun], gigaflops: Option<f64>, is_timed: bool) -> S
             if is_timed { format!("{:.0}", layer.seconds * 1e3) } else { "–".to_owned() },
             mega(layer.uploaded_bytes),
             mega(layer.downloaded_bytes),
-            mega(layer.peak_bytes),
+            layer.peak_bytes.map_or_else(|| "–".to_owned(), mega),
             layer.synchronisations.to_string(),
             format!("{:.1}", layer.product_operations as f64 / 1e9),
             share.unwrap_or_else(|| "–".to_owned()),

@@ -48,9 +48,8 @@ pub(crate) struct LayerRun {
     pub(crate) downloaded_bytes: u64,
     pub(crate) synchronisations: u64,
     pub(crate) product_operations: u64,
-    /// Bytes of matrices on the device at once.
-    #[serde(default)]
-    pub(crate) peak_bytes: u64,
+    /// Bytes of matrices on the device at once; `None` in records from before they were counted.
+    pub(crate) peak_bytes: Option<u64>,
     pub(crate) objective: f64,
     pub(crate) objective_of_nearest: f64,
 }
@@ -88,7 +87,7 @@ impl LayerRun {
             self.seconds * 1e3,
             self.uploaded_bytes as f64 / 1e6,
             self.downloaded_bytes as f64 / 1e6,
-            self.peak_bytes as f64 / 1e6,
+            self.peak_bytes.unwrap_or_default() as f64 / 1e6,
             self.synchronisations,
             self.objective_ratio(),
         )
