@@ -82,7 +82,9 @@ impl<'a> Checker<'a> {
             let problem = Text::from("does not go together with ") + Setting::new(key).quoted();
             self.complain(other, problem);
         }
-        for other in others {
+        // The program is who reads the layout that codes move to, too.
+        let is_idle = |other: &String| purpose != Purpose::Migrate || other != "for";
+        for other in others.into_iter().filter(is_idle) {
             let with = Text::from("is about quantizing; with ") + Setting::new(key).quoted();
             self.complain(other.as_str(), with + " " + why);
         }
