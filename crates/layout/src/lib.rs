@@ -46,7 +46,8 @@ pub use names::{
     layer_of_legacy_input_scale, layer_of_weight, legacy_input_scale_of, weight_of,
 };
 pub use opened_by::{
-    opener, opener_of_banks, opener_of_experts, reads_banks, reads_input_scale, reads_tables,
+    ExpertStorage, opener, opener_of_banks, opener_of_experts, reads_banks, reads_input_scale,
+    reads_tables,
 };
 pub use opener::{Opener, OpenerKind, Servers};
 pub use read::defect::Defect;

@@ -5,23 +5,36 @@ use crate::marker::format::Format;
 use crate::opener::Opener;
 use crate::served::{Served, VLLM};
 
+/// How the experts of a model are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpertStorage {
+    /// All of them in one way, without scales of inputs.
+    Alike,
+    /// Those of each layer in one way.
+    AlikeInLayers,
+    /// Those of some layer in several ways.
+    Mixed,
+}
+
 /// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by
 /// itself.
 ///
-/// - `can_be_joined`: whether all experts have one scheme and no scales of inputs, as transformers takes for granted
-pub fn opener_of_experts(layout: Layout, scheme: Scheme, can_be_joined: bool) -> Opener {
-    match Served::of(layout, scheme) {
-        Some(served) if can_be_joined => served.experts_opened_by,
-        Some(_) => VLLM,
-        None => opener(layout, scheme),
+/// # Source
+/// transformers joins all in one way; vLLM's `get_moe_method` takes that of the first expert for a layer.
+pub fn opener_of_experts(layout: Layout, scheme: Scheme, experts: ExpertStorage) -> Opener {
+    match (Served::of(layout, scheme), experts) {
+        (Some(served), ExpertStorage::Alike) => served.experts_opened_by,
+        (Some(_), ExpertStorage::AlikeInLayers) => VLLM,
+        (Some(_), ExpertStorage::Mixed) => Opener::NONE,
+        (None, _) => opener(layout, scheme),
     }
 }
 
 /// Returns the program that opens `scheme` in `layout` where one tensor holds the matrices of several experts.
 ///
-/// - `are_alike`: whether all such tensors are in codes of it, as servers take for granted
-pub fn opener_of_banks(layout: Layout, scheme: Scheme, are_alike: bool) -> Opener {
-    match reads_banks(layout, scheme) && are_alike {
+/// Servers take for granted that all such tensors are in codes of it.
+pub fn opener_of_banks(layout: Layout, scheme: Scheme, experts: ExpertStorage) -> Opener {
+    match reads_banks(layout, scheme) && experts == ExpertStorage::Alike {
         true => opener(layout, scheme),
         false => Opener::NONE,
     }

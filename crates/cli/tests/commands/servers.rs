@@ -1,5 +1,7 @@
 //! The folder of a language model becomes a folder that servers open.
 
+use std::collections::BTreeSet;
+
 use crate::tool::{Folder, matrix, vector};
 use roundwise_stats::{LayerPlan, LayerShape, LayerStatistics, SecondMoment, StatisticsWriter};
 use roundwise_tensor_file::Overwrite;
@@ -561,8 +563,18 @@ fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
         let told = format!("{program} does not read");
         folder.refused(&convert, 2, &[&told, "no program is known that does"]);
     }
-    let mixed = plan("fp8-row", &["--rule", "experts.1=int4-group-128"]);
-    assert!(!mixed.contains("transformers"), "{mixed}");
+    // vLLM and SGLang take the scheme of the first one for all of a layer.
+    for more in [["--rule", "experts.1=int4-group-128"], ["--keep", "experts.1.down_proj"]] {
+        let convert = [&["convert", "in", "--scheme", "fp8-row"][..], &more].concat();
+        let told = ["experts of one layer would be stored in several ways", "`--keep`"];
+        folder.refused(&convert, 2, &told);
+    }
+    let budget = ["plan", "in", "--for", "vllm", "--bits", "6.5", "--json"];
+    let budget = folder.json(&budget);
+    let layers = budget["budget"]["layers"].as_array().unwrap();
+    let experts = layers.iter().filter(|it| it["name"].as_str().unwrap().contains("experts"));
+    let schemes: BTreeSet<_> = experts.map(|it| it["scheme"].as_str().unwrap()).collect();
+    assert_eq!(schemes.len(), 1, "{schemes:?}");
 }
 
 #[test]

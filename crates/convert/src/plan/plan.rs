@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_layout::Layout;
+use roundwise_layout::{ExpertStorage, Layout};
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
 use roundwise_tensor_file::{Sharding, TensorHeader};
@@ -20,14 +20,14 @@ use crate::plan::quantize::Quantization;
 use crate::plan::questions::Questions;
 use crate::plan::reason::Reason;
 use crate::plan::refuse::{
-    part_for_servers, refuse_codes, refuse_for_program, refuse_lone_file, refuse_other_model,
-    refuse_subject, refuse_unreadable,
+    part_for_servers, refuse_codes, refuse_for_program, refuse_lone_file, refuse_mixed_experts,
+    refuse_other_model, refuse_subject, refuse_unreadable,
 };
 use crate::plan::request::PlanRequest;
 use crate::plan::stack::Stack;
 use crate::recipe::{PlainDtype, Purpose, Recipe, Rounding, Setting, Text};
 use crate::source::consumer::comfyui::in_files;
-use crate::source::experts::is_of_single_expert;
+use crate::source::experts::around_expert;
 use crate::source::{Opens, SchemeConsumer, Source, Subject};
 
 /// The decision for every tensor of a file. It never changes.
@@ -122,9 +122,16 @@ impl Plan {
             sharding: request.limits.sharding(source),
             part,
         };
-        let can_be_joined = plan.has_experts_to_join();
+        let experts = plan.stored_experts();
+        // Banks have a note of their own where some of them stay.
+        if plan.purpose == Purpose::Quantize
+            && layout.is_for_servers()
+            && !layout.is_of_transposed_banks()
+        {
+            refuse_mixed_experts(path, experts)?;
+        }
         refuse_for_program(path, recipe, plan.schemes(), |program, scheme| {
-            plan.subject.opener_other_than(program, scheme, layout, can_be_joined)
+            plan.subject.opener_other_than(program, scheme, layout, experts)
         })?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
@@ -226,10 +233,10 @@ impl Plan {
 
     /// Returns who opens the weights of each scheme in use, in name order.
     pub fn consumers(&self) -> Vec<SchemeConsumer> {
-        let can_be_joined = self.has_experts_to_join();
+        let experts = self.stored_experts();
         let files = self.sharding.as_ref().and_then(|_| Some(self.manifest().ok()?.file_count()));
         let answer = |scheme: Scheme| {
-            let of_one_file = self.subject.opens_with(scheme, self.layout, can_be_joined);
+            let of_one_file = self.subject.opens_with(scheme, self.layout, experts);
             let is_for_comfyui = scheme.has_scales() && !self.layout.is_for_servers();
             let files = if is_for_comfyui { files.unwrap_or(1) } else { 1 };
             let answer = match in_files(of_one_file, files) {
@@ -243,20 +250,37 @@ impl Plan {
         self.schemes().into_iter().map(answer).collect()
     }
 
-    /// Returns whether all single experts have one scheme, or none, and no scales of inputs, as transformers takes for
-    /// granted; of banks in codes, whether all are.
-    pub(super) fn has_experts_to_join(&self) -> bool {
+    /// Returns how experts are stored: single ones, or banks where the layout has codes for them.
+    pub(super) fn stored_experts(&self) -> ExpertStorage {
         let preset = self.subject.preset_for(self.layout);
-        let is_expert = |planned: &&PlannedTensor| match self.layout.is_of_transposed_banks() {
-            true => planned.shape.len() == 3 && preset.has_coded_bank(&planned.header.name),
-            false => planned.shape.len() == 2 && is_of_single_expert(&planned.header.name),
-        };
-        let has_scale = |planned: &PlannedTensor| {
-            planned.has_input_scale() && is_of_single_expert(&planned.header.name)
-        };
-        let mut schemes = self.tensors.iter().filter(is_expert).map(PlannedTensor::scheme);
-        let first = schemes.next();
-        schemes.all(|scheme| Some(scheme) == first) && !self.tensors.iter().any(has_scale)
+        let mut by_layer = BTreeMap::<&str, BTreeSet<Option<String>>>::new();
+        let mut has_scales = false;
+        for planned in &self.tensors {
+            let name = &planned.header.name;
+            let layer = match self.layout.is_of_transposed_banks() {
+                true => (planned.shape.len() == 3 && preset.has_coded_bank(name)).then_some(""),
+                false => around_expert(name).map(|(before, _)| before),
+            };
+            let Some(layer) = layer else { continue };
+            has_scales |= planned.has_input_scale();
+            if planned.shape.len() > 1 {
+                let scheme = planned.scheme().map(|scheme| scheme.to_string());
+                by_layer.entry(layer).or_default().insert(scheme);
+            }
+        }
+        let all: BTreeSet<_> = by_layer.values().flatten().collect();
+        match by_layer.values().all(|schemes| schemes.len() == 1) {
+            true if all.len() < 2 && !has_scales => ExpertStorage::Alike,
+            true => ExpertStorage::AlikeInLayers,
+            false => ExpertStorage::Mixed,
+        }
+    }
+
+    /// Returns a name for the layers that need one scheme: those of [`stack_of`](Self::stack_of), and all experts of a
+    /// module; `None` for a layer that stands alone.
+    pub(crate) fn scheme_group_of(&self, layer: &str) -> Option<String> {
+        let experts = around_expert(layer).filter(|_| self.layout.is_for_servers());
+        experts.map(|(before, _)| before.to_owned()).or_else(|| self.stack_of(layer))
     }
 
     /// Returns the schemes in use, in name order.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use roundwise_layout::{Defect, Opener, OpenerKind, RepairedLayers};
+use roundwise_layout::{Defect, ExpertStorage, Opener, OpenerKind, RepairedLayers};
 use roundwise_scheme::Scheme;
 
 use crate::error::ConvertError;
@@ -140,6 +140,24 @@ pub(super) fn refuse_other_model(
             Err(ConvertError::Misfit { path: path.to_owned(), complaints })
         }
         _ => Ok(()),
+    }
+}
+
+/// Refuses a plan by which experts of one layer are stored in several ways, which no server reads.
+///
+/// # Errors
+/// [`ConvertError::Misfit`].
+pub(super) fn refuse_mixed_experts(
+    path: &Path,
+    experts: ExpertStorage,
+) -> Result<(), ConvertError> {
+    let problem = Text::from(
+        "experts of one layer would be stored in several ways, and servers take that of the first for all\n  give all of \
+         them one scheme, or keep all with ",
+    ) + Setting::new("keep").quoted();
+    match experts {
+        ExpertStorage::Alike | ExpertStorage::AlikeInLayers => Ok(()),
+        ExpertStorage::Mixed => Err(ConvertError::misfit(path, problem)),
     }
 }
 

@@ -343,7 +343,7 @@ fn layer_options(prepared: &Prepared, sensitivity: Option<&Sensitivity>) -> Vec<
         let elements = planned.shape.iter().product();
         let layer = planned.layer().to_owned();
         // Which layers are one stack follows from their names: any of the plans knows it.
-        let stack = plans[0].stack_of(&layer);
+        let stack = plans[0].scheme_group_of(&layer);
         (!options.is_empty()).then_some(LayerOptions { layer, stack, elements, options })
     };
     (0..plans[0].tensors.len()).filter_map(of_tensor).collect()

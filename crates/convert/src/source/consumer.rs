@@ -5,7 +5,8 @@ pub(crate) mod comfyui;
 mod servers;
 
 use roundwise_layout::{
-    Layout, Opener, OpenerKind, Servers, Spelling, opener, opener_of_banks, opener_of_experts,
+    ExpertStorage, Layout, Opener, OpenerKind, Servers, Spelling, opener, opener_of_banks,
+    opener_of_experts,
 };
 use roundwise_scheme::Scheme;
 use serde::de::Error;
@@ -107,14 +108,13 @@ impl Consumer {
 
 /// Returns the program that reads such codes, from the version that finds the markers of such a file.
 ///
-/// - `can_be_joined`: whether transformers can join its experts, where it has any
-fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, can_be_joined: bool) -> Opener {
+fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, experts: ExpertStorage) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
         _ if layout.is_of_transposed_banks() && scheme.has_scales() => {
-            opener_of_banks(layout, scheme, can_be_joined)
+            opener_of_banks(layout, scheme, experts)
         }
-        true => opener_of_experts(layout, scheme, can_be_joined),
+        true => opener_of_experts(layout, scheme, experts),
         // Whatever becomes of the banks: without their module the model is not read at all.
         false if subject.detected.main.has_coded_banks => {
             opener(layout, scheme).of_model_with_banks()
@@ -142,12 +142,15 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
-        self.opens_with(scheme, layout, self.has_experts_to_join())
+        self.opens_with(scheme, layout, self.stored_experts())
     }
 
-    /// Returns whether experts of the file lack what transformers does not join.
-    fn has_experts_to_join(&self) -> bool {
-        !self.served.as_ref().is_some_and(|served| served.has_expert_input_scales)
+    /// Returns how the experts of the file are stored, as far as scales of their inputs tell.
+    fn stored_experts(&self) -> ExpertStorage {
+        match self.served.as_ref().is_some_and(|served| served.has_expert_input_scales) {
+            true => ExpertStorage::AlikeInLayers,
+            false => ExpertStorage::Alike,
+        }
     }
 
     /// Returns who opens a layer in codes of the file as it is spelled.
@@ -158,7 +161,7 @@ impl Subject {
                 if let Some(told) = self.served.as_ref().and_then(|served| served.codes) {
                     return self.opens(scheme, told);
                 }
-                let opener = opener_for(self, scheme, layout, self.has_experts_to_join());
+                let opener = opener_for(self, scheme, layout, self.stored_experts());
                 match opener.kind {
                     OpenerKind::Nobody { known } => {
                         return Opens::NotKnown { reason: known.to_owned() };
@@ -185,20 +188,23 @@ impl Subject {
     /// plain numbers beside them are read as codes as well.
     pub(crate) fn opens_banks_as_told(&self, scheme: Scheme) -> Option<Opens> {
         let told = self.served.as_ref()?.codes.filter(|told| told.is_of_transposed_banks())?;
-        Some(self.opens_with(scheme, told, self.expert_banks.is_none()))
+        let experts = match self.expert_banks {
+            None => ExpertStorage::Alike,
+            Some(_) => ExpertStorage::Mixed,
+        };
+        Some(self.opens_with(scheme, told, experts))
     }
 
     /// Returns what opens a scheme where a program for models that write text does not.
     ///
-    /// - `can_be_joined`: whether transformers can join its experts, where it has any
     pub(crate) fn opener_other_than(
         &self,
         program: Program,
         scheme: Scheme,
         layout: Layout,
-        can_be_joined: bool,
+        experts: ExpertStorage,
     ) -> Option<Opener> {
-        let opener = opener_for(self, scheme, layout, can_be_joined);
+        let opener = opener_for(self, scheme, layout, experts);
         let is_other = match (opener.kind, program) {
             (_, Program::ComfyUi) => false,
             (OpenerKind::Nobody { .. }, _) => true,
@@ -212,9 +218,13 @@ impl Subject {
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     ///
-    /// - `can_be_joined`: whether transformers can join its experts, where it has any
-    pub(crate) fn opens_with(&self, scheme: Scheme, layout: Layout, can_be_joined: bool) -> Opens {
-        let opener = opener_for(self, scheme, layout, can_be_joined);
+    pub(crate) fn opens_with(
+        &self,
+        scheme: Scheme,
+        layout: Layout,
+        experts: ExpertStorage,
+    ) -> Opens {
+        let opener = opener_for(self, scheme, layout, experts);
         let readers = Consumer::ALL.into_iter().filter(|consumer| consumer.reads(layout));
         let answers: Vec<Opens> =
             readers.map(|consumer| consumer.answer(self, scheme, layout, opener)).collect();
