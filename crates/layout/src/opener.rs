@@ -30,6 +30,10 @@ pub enum Servers {
     All,
     /// vLLM and SGLang.
     ButTransformers,
+    /// vLLM and transformers.
+    ButSglang,
+    /// vLLM alone.
+    Vllm,
 }
 
 impl Opener {
@@ -95,8 +99,12 @@ impl Opener {
     /// a kept bank for a layer of another class, that is not known.
     pub fn of_model_with_kept_banks(self) -> Opener {
         match self.kind {
-            OpenerKind::Servers(Servers::All) => Opener { name: "vLLM and transformers", ..self },
-            OpenerKind::Servers(Servers::ButTransformers) => Opener { name: "vLLM", ..self },
+            OpenerKind::Servers(Servers::All | Servers::ButSglang) => {
+                Opener::servers("vLLM and transformers", Servers::ButSglang)
+            }
+            OpenerKind::Servers(Servers::ButTransformers | Servers::Vllm) => {
+                Opener::servers("vLLM", Servers::Vllm)
+            }
             OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => self,
         }
     }

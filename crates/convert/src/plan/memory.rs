@@ -37,9 +37,8 @@ pub(crate) fn tensors_in_flight(rounding: Rounding, workers: Workers) -> usize {
     }
 }
 
-/// Program text, stacks, headers, and what the allocator has not given back yet, which takes longer on a busy machine; measured,
-/// rounded up.
-pub const RESIDENT_BYTES: u64 = 42 << 20;
+/// Program text, stacks and headers; measured, rounded up.
+pub const RESIDENT_BYTES: u64 = 40 << 20;
 
 /// A thread's stack, and what the allocator keeps for it; measured, rounded up.
 const THREAD_BYTES: u64 = 2 << 20;

@@ -107,7 +107,6 @@ impl Consumer {
 }
 
 /// Returns the program that reads such codes, from the version that finds the markers of such a file.
-///
 fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, experts: ExpertStorage) -> Opener {
     let has_experts = subject.served.as_ref().is_some_and(|served| served.has_single_experts);
     let opener = match has_experts {
@@ -196,7 +195,6 @@ impl Subject {
     }
 
     /// Returns what opens a scheme where a program for models that write text does not.
-    ///
     pub(crate) fn opener_other_than(
         &self,
         program: Program,
@@ -208,16 +206,19 @@ impl Subject {
         let is_other = match (opener.kind, program) {
             (_, Program::ComfyUi) => false,
             (OpenerKind::Nobody { .. }, _) => true,
-            (kind, program) => {
-                kind == OpenerKind::Servers(Servers::ButTransformers)
-                    && program == Program::Transformers
+            (OpenerKind::Servers(servers), Program::Transformers) => {
+                matches!(servers, Servers::ButTransformers | Servers::Vllm)
             }
+            (OpenerKind::Servers(servers), Program::Sglang) => {
+                matches!(servers, Servers::ButSglang | Servers::Vllm)
+            }
+            (OpenerKind::Servers(_), Program::Vllm) => false,
+            (OpenerKind::StockComfyUi | OpenerKind::CustomNodes, _) => false,
         };
         is_other.then_some(opener)
     }
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
-    ///
     pub(crate) fn opens_with(
         &self,
         scheme: Scheme,
