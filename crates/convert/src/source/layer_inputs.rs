@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use roundwise_compute::Matrix;
 use roundwise_grid::{E4m3, Grid};
@@ -38,6 +39,9 @@ pub struct LayerInputs {
     is_plain: bool,
     /// Whether the gradients of outputs are looked at beyond their mean square.
     looks_at_outputs: bool,
+    /// Largest magnitudes of the inputs of all experts in a place, which those without statistics there share: reading
+    /// the experts again for each of them would take hundreds of megabytes every time.
+    largest_beside: Mutex<BTreeMap<(String, String), Option<f32>>>,
 }
 
 /// Statistics of the inputs of a layer: the most telling ones that a file has.
@@ -90,7 +94,14 @@ impl LayerInputs {
             return Err(ConvertError::misfit(&file.path, problem));
         }
         let file = PlainFile::open(&file.path).map_err(ConvertError::File)?;
-        let inputs = Self { statistics, modules, file, is_plain: false, looks_at_outputs: false };
+        let inputs = Self {
+            statistics,
+            modules,
+            file,
+            is_plain: false,
+            looks_at_outputs: false,
+            largest_beside: Mutex::default(),
+        };
         inputs.check_joined()?;
         Ok(inputs)
     }
@@ -174,18 +185,12 @@ impl LayerInputs {
     /// # Errors
     /// When nothing is known of them, or the numbers cannot be read.
     pub(crate) fn largest_input(&self, layer: &str) -> Result<f32, ConvertError> {
-        let known = match self.has(layer) {
-            true => vec![layer],
-            false => self.experts_beside(layer),
+        let own = self.statistics_of(layer)?.map(|statistics| largest_of(&statistics));
+        let found = match own {
+            Some(largest) => Some(largest),
+            None => self.largest_beside(layer)?,
         };
-        let mut largest = None::<f32>;
-        for layer in known {
-            if let Some(statistics) = self.statistics_of(layer)? {
-                let found = largest_of(&statistics);
-                largest = Some(largest.map_or(found, |largest| largest.max(found)));
-            }
-        }
-        largest.ok_or_else(|| {
+        found.ok_or_else(|| {
             let problem = format!(
                 "holds no statistics of layer `{layer}`, which is to get an activation scale"
             );
@@ -193,11 +198,24 @@ impl LayerInputs {
         })
     }
 
-    /// Returns the layers of other experts in the place of this one that statistics know.
-    fn experts_beside(&self, layer: &str) -> Vec<&str> {
-        let place = around_expert(layer);
-        let layers = self.modules.keys().map(String::as_str);
-        layers.filter(|other| place.is_some() && around_expert(other) == place).collect()
+    /// Returns the largest magnitude of the inputs of all experts in the place of a layer, where any is known.
+    fn largest_beside(&self, layer: &str) -> Result<Option<f32>, ConvertError> {
+        let Some(place) = around_expert(layer) else { return Ok(None) };
+        // Held while they are read, so that no other thread reads them, too.
+        let mut known = self.largest_beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (place.0.to_owned(), place.1.to_owned());
+        if let Some(largest) = known.get(&key) {
+            return Ok(*largest);
+        }
+        let mut largest = None::<f32>;
+        for other in self.modules.keys().filter(|other| around_expert(other) == Some(place)) {
+            if let Some(statistics) = self.statistics_of(other)? {
+                let found = largest_of(&statistics);
+                largest = Some(largest.map_or(found, |largest| largest.max(found)));
+            }
+        }
+        known.insert(key, largest);
+        Ok(largest)
     }
 
     /// Returns the statistics of the inputs of a layer as they are, if there are any.
