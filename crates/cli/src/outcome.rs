@@ -86,6 +86,7 @@ pub(crate) fn is_bad_usage(error: &anyhow::Error) -> bool {
                 ConvertError::Recipe(_)
                     | ConvertError::Misfit { .. }
                     | ConvertError::OutputIsInput { .. }
+                    | ConvertError::UnfitName { .. }
                     | ConvertError::OutputIsFolder { .. }
                     | ConvertError::SamePlace { .. }
             )

@@ -135,6 +135,13 @@ pub enum ConvertError {
         /// The two contents that would be written there.
         contents: [String; 2],
     },
+    /// The name of an output is not that of what is written.
+    UnfitName {
+        /// The name.
+        path: PathBuf,
+        /// Whether a folder is written; otherwise a file of weights.
+        is_folder: bool,
+    },
     /// A folder stands where a file is to be written.
     OutputIsFolder {
         /// The folder.
@@ -251,6 +258,7 @@ impl ConvertError {
             ConvertError::OtherModel { .. } => "other_model",
             ConvertError::OutputIsInput { .. } => "output_is_input",
             ConvertError::SamePlace { .. } => "same_place",
+            ConvertError::UnfitName { .. } => "unfit_name",
             ConvertError::OutputIsFolder { .. } => "output_is_folder",
             ConvertError::OutputExists { .. } => "output_exists",
             ConvertError::FolderNotEmpty { .. } => "folder_not_empty",

@@ -3,7 +3,7 @@
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
 //! `foreign`, `expert_blocks`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
 //! `servers`, `packed`, `bank`, `scales`, `header_scales`, `model_scales`, `recognise`, `stored_layers`, `companions`, `orphans`,
-//! `find`, `repair`.
+//! `told_codes`, `contradictions`, `find`, `repair`.
 
 mod bank;
 mod companions;
@@ -29,3 +29,4 @@ mod side_tensors;
 pub(crate) mod spelling;
 pub(crate) mod stored_layer;
 pub(crate) mod stored_layers;
+mod told_codes;

@@ -1,6 +1,7 @@
 //! The schemes that servers read, by layout: everything that their configuration says of one.
 
 use roundwise_scheme::{GridKind, Scheme, Tiling};
+use serde_json::{Value, json};
 
 use crate::layout::Layout;
 use crate::opener::{Opener, Servers};
@@ -149,5 +150,51 @@ impl Served {
             }
             _ => None,
         }
+    }
+}
+
+/// Returns what compressed-tensors is told of the weights of layers in a scheme.
+pub(crate) fn weights(scheme: Scheme) -> Value {
+    let kind = match scheme.grid() {
+        GridKind::Int4 | GridKind::Int8 => "int",
+        GridKind::E2m1 | GridKind::E4m3 | GridKind::E5m2 | GridKind::F16 | GridKind::Bf16 => {
+            "float"
+        }
+    };
+    let mut weights = json!({
+        "num_bits": scheme.code_bits(),
+        "type": kind,
+        "symmetric": !scheme.has_zero_points(),
+        "strategy": strategy(scheme),
+        "dynamic": false,
+    });
+    match scheme.tiling() {
+        Tiling::Tensor | Tiling::Row => {}
+        Tiling::Block { rows: 1, cols } => weights["group_size"] = cols.into(),
+        Tiling::Block { rows, cols } => weights["block_structure"] = json!([rows, cols]),
+    }
+    if let Some(dtype) = scale_dtype(scheme) {
+        weights["scale_dtype"] = dtype.into();
+    }
+    weights
+}
+
+fn strategy(scheme: Scheme) -> &'static str {
+    match scheme.tiling() {
+        // Before its tiling, which tells the groups and not the scale of the whole tensor.
+        _ if scheme == Scheme::NVFP4 => "tensor_group",
+        Tiling::Tensor => "tensor",
+        Tiling::Row => "channel",
+        Tiling::Block { rows: 1, .. } => "group",
+        Tiling::Block { .. } => "block",
+    }
+}
+
+/// Returns the dtype of scales that are bytes: readers tell microscaling by it.
+fn scale_dtype(scheme: Scheme) -> Option<&'static str> {
+    match scheme {
+        Scheme::NVFP4 => Some("torch.float8_e4m3fn"),
+        Scheme::MXFP4 | Scheme::MXFP8 => Some("torch.uint8"),
+        _ => None,
     }
 }

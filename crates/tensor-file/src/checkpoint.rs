@@ -36,7 +36,8 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a weight file, a `*.index.json`, or a folder that holds one index, else exactly one
-    /// weight file, or all shards of one model; safetensors go before other containers there.
+    /// weight file, or all shards of one model; safetensors go before other containers there, and
+    /// `model.safetensors` before others beside a `config.json`.
     ///
     /// Reads safetensors; files that `torch.save` wrote, of which nothing is ever run, at one dictionary
     /// of tensors; and GGUF, whose blocks become F32. Choices that had to be made are
@@ -67,6 +68,11 @@ impl Checkpoint {
             Located::Single(file) => {
                 let (mut checkpoint, defects) = Self::open_files(path, &[file], None)?;
                 checkpoint.remarks.extend(one_of_several(path));
+                Ok((checkpoint, defects))
+            }
+            Located::OfSeveral(file, others) => {
+                let (mut checkpoint, defects) = Self::open_files(path, &[file], None)?;
+                checkpoint.remarks.push(Remark::WeightsLeftOut { files: others });
                 Ok((checkpoint, defects))
             }
             Located::Shards(shards) => {

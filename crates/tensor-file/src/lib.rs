@@ -73,7 +73,7 @@ pub use error::{TensorFileError, TensorFileErrorKind};
 pub use gguf::GgufValue;
 pub use header::{HEADER_LIMIT_BYTES, RANK_LIMIT, TensorHeader};
 pub use journal::Record;
-pub use locate::WEIGHT_ENDINGS;
+pub use locate::{WEIGHT_ENDINGS, ending_of_weights};
 pub use manifest::{Manifest, Sharding, TensorSpec};
 pub use pending_file::{Committed, Overwrite};
 pub use pieces::{PIECE_BYTES, pieces};

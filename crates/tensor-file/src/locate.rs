@@ -10,6 +10,8 @@ use crate::{TensorFileError, TensorFileErrorKind as Kind};
 pub(crate) enum Located {
     /// One file that holds everything.
     Single(PathBuf),
+    /// The file that transformers reads of a model's folder, and the names of others that hold weights.
+    OfSeveral(PathBuf, Vec<String>),
     /// An index beside its shards.
     Index(PathBuf),
     /// All shards of a model, by their numbers, without an index.
@@ -28,6 +30,12 @@ pub(crate) fn locate(path: &Path) -> Result<Located, TensorFileError> {
 
 /// Endings of the names of weight files that are read.
 pub const WEIGHT_ENDINGS: [&str; 6] = [".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".gguf"];
+
+/// Returns the ending of a name of weights, in small letters and with its dot; `None` for any other name.
+pub fn ending_of_weights(path: &Path) -> Option<&'static str> {
+    let ending = format!(".{}", path.extension()?.to_string_lossy().to_lowercase());
+    WEIGHT_ENDINGS.into_iter().find(|known| *known == ending)
+}
 
 fn is_weights(name: &str) -> bool {
     WEIGHT_ENDINGS.iter().any(|ending| name.ends_with(ending))
@@ -80,10 +88,24 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
             match (of_one_model(&names), files) {
                 (Some(shard), _) => all_shards(folder, &shard, &names),
                 (None, [(_, path)]) => Ok(Located::Single(path.clone())),
+                (None, _)
+                    if names.iter().any(|name| name == OF_TRANSFORMERS) && has_config(folder) =>
+                {
+                    let others = names.into_iter().filter(|name| name != OF_TRANSFORMERS);
+                    Ok(Located::OfSeveral(folder.join(OF_TRANSFORMERS), others.collect()))
+                }
                 (None, _) => Err(Kind::FolderAmbiguous { found: files.len(), names }.at(folder)),
             }
         }
     }
+}
+
+/// The weights of a folder with a `config.json`, for transformers. Other programs may have theirs beside it, such as
+/// Mistral's `consolidated.safetensors`.
+const OF_TRANSFORMERS: &str = "model.safetensors";
+
+fn has_config(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
 }
 
 /// Takes the shards of a model that has no index, none of which may be missing.

@@ -46,6 +46,11 @@ pub enum Remark {
         /// Their names.
         files: Vec<String>,
     },
+    /// Files of weights under names that transformers does not read lie beside the one that it does, and were passed over.
+    WeightsLeftOut {
+        /// Their names.
+        files: Vec<String>,
+    },
     /// Shards were put together by the numbers in their names, for there is no index.
     NoIndex {
         /// How many there are.
@@ -108,6 +113,13 @@ impl fmt::Display for Remark {
             }
             Self::ShardsLeftOut { files } => {
                 write!(out, "passed over shards that the index does not name: {}", listed(files))
+            }
+            Self::WeightsLeftOut { files } => {
+                write!(
+                    out,
+                    "passed over files beside `model.safetensors`, which transformers reads: {}",
+                    listed(files)
+                )
             }
             Self::NoIndex { shards } => {
                 write!(out, "no index: {shards} shards were put together by their numbers")

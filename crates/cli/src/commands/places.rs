@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use roundwise_convert::run::Target;
-use roundwise_convert::tensor_file::WEIGHT_ENDINGS;
+use roundwise_convert::tensor_file::ending_of_weights;
 
 use crate::arguments::{WriteOptions, overwrite};
 use crate::outcome::BadUsage;
@@ -37,22 +37,4 @@ pub(super) fn refuse_weights(named: &Path, content: &str) -> anyhow::Result<()> 
         bail!(BadUsage(format!("{named}: is a name of weights; name another file for {content}")));
     }
     Ok(())
-}
-
-/// Refuses names of outputs that promise what is not written: programs choose their reader by them.
-pub(super) fn refuse_other_container(named: &Path) -> anyhow::Result<()> {
-    if ending_of_weights(named).is_some_and(|ending| ending != ".safetensors") {
-        bail!(BadUsage(format!(
-            "{}: outputs are safetensors, whatever their name\n  name {}",
-            path(named),
-            path(&named.with_extension("safetensors")),
-        )));
-    }
-    Ok(())
-}
-
-/// Returns the ending of a name of weights; `None` for any other name.
-fn ending_of_weights(named: &Path) -> Option<&'static str> {
-    let ending = format!(".{}", named.extension()?.to_string_lossy().to_lowercase());
-    WEIGHT_ENDINGS.into_iter().find(|known| *known == ending)
 }

@@ -5,9 +5,7 @@ use roundwise_convert::source::StatisticsFile;
 use roundwise_convert::{ConvertError, Job, Prepared, Recipe, RecipeFile};
 
 use super::conversion::carry_out;
-use super::places::{
-    refuse_other_container, refuse_standard_output, refuse_weights, report_target,
-};
+use super::places::{refuse_standard_output, refuse_weights, report_target};
 use super::summary;
 use crate::arguments::RewriteOptions;
 use crate::console::{print_json, tell};
@@ -60,14 +58,16 @@ fn job(options: &RewriteOptions, recipe: Recipe) -> anyhow::Result<Job> {
     for named in options.output.iter().chain(&options.write.report) {
         refuse_standard_output(named)?;
     }
-    options.output.iter().try_for_each(|output| refuse_other_container(output))?;
     let report = options.write.report.iter();
     report.into_iter().try_for_each(|report| refuse_weights(report, "the report"))?;
     let limits = options.write.limits();
     let limits = limits.for_rewriting(&recipe, &options.input, options.output.as_deref());
     let default = || default_output(&input, &recipe, limits);
     let output = options.output.clone().unwrap_or_else(default);
-    Ok(Job { limits, ..options.write.job(&options.run, options.input.clone(), output, recipe) })
+    let job =
+        Job { limits, ..options.write.job(&options.run, options.input.clone(), output, recipe) };
+    Target::output(&job, "the output").check_name()?;
+    Ok(job)
 }
 
 /// Refuses places of output and report that cannot be written to. Runs after the input was checked.

@@ -154,6 +154,81 @@ fn a_folder_without_a_tensor_that_its_family_has_is_refused_with_its_name() {
 }
 
 #[test]
+fn weights_of_another_family_than_the_configuration_names_are_refused() {
+    for (family, problem) in [
+        ("mixtral", "no tensor is called `model.layers.0.block_sparse_moe.gate.weight`"),
+        ("phi3", "no tensor is called `model.layers.0.self_attn.qkv_proj.weight`"),
+        ("gpt_oss", "some layer of a `gpt_oss` has a `self_attn.sinks`, and none of the file has"),
+        ("deepseek_v3", "some layer of a `deepseek_v3` has a `self_attn.kv_b_proj`"),
+        ("qwen3_5", "some layer of a `qwen3_5` has a `linear_attn.in_proj_qkv`"),
+    ] {
+        model_of(&config(family)).refused(&["convert", "in"], 1, &[problem]);
+    }
+    let folder = model_with_experts();
+    folder.write("in/config.json", config("qwen3").to_string().as_bytes());
+    let problem =
+        "layers of a `qwen3` have no experts, and the file has `model.layers.0.mlp.experts";
+    folder.refused(&["convert", "in"], 1, &[problem]);
+    // Layers of a family that another one lacks, and a part that nobody knows.
+    let plan = |config: &Value| model_of(config).done(&["plan", "in"]);
+    let text = plan(&config("cohere"));
+    assert!(text.contains("`model.layers.0.post_attention_layernorm.weight` is no name"), "{text}");
+    let mut part = config("llava");
+    part["text_config"] = json!({"model_type": "unheard_of"});
+    assert!(plan(&part).contains("is a `unheard_of`, for which there are no rules here"));
+}
+
+#[test]
+fn experts_of_a_shape_that_no_server_loads_are_refused() {
+    let folder = model_with_experts();
+    let file = folder.file("in/model.safetensors");
+    let changed = |name: &str, tensor: Tensor| {
+        let mut tensors: Vec<Tensor> = file.tensors.values().cloned().collect();
+        tensors.retain(|it| it.name != name);
+        tensors.push(tensor);
+        folder.write("in/model.safetensors", &safetensors(&tensors));
+    };
+    let up = "model.layers.0.mlp.experts.1.up_proj.weight";
+    changed(up, matrix(up, 64, 128));
+    let problem = format!(
+        "`{up}` is [64, 128], and `model.layers.0.mlp.experts.0.up_proj.weight` is [128, 128]"
+    );
+    folder.refused(&["convert", "in"], 1, &[&problem, "joined into one tensor"]);
+    // As the configuration has it, where it says so.
+    let mut sized = config("qwen3_moe");
+    sized["moe_intermediate_size"] = 128.into();
+    folder.write("in/config.json", sized.to_string().as_bytes());
+    folder.refused(&["convert", "in"], 1, &["`moe_intermediate_size` is 128, and", up]);
+    changed(up, matrix(up, 128, 128));
+    folder.done(&["plan", "in"]);
+    sized["num_experts"] = 4.into();
+    folder.write("in/config.json", sized.to_string().as_bytes());
+    folder.refused(&["convert", "in"], 1, &["no tensor is called `model.layers.0.mlp.experts.2."]);
+    // All in one tensor.
+    let banks = |shape: &[usize]| {
+        let mut config = config("gpt_oss");
+        config["num_local_experts"] = 2.into();
+        let name = "model.layers.0.mlp.experts.down_proj";
+        let count: usize = shape.iter().product();
+        let bytes = vec![0; 2 * count];
+        changed_model(&config, &|tensors| {
+            tensors.retain(|it| !it.name.contains(".mlp."));
+            tensors.push(vector(&format!("{ATTENTION}.sinks"), 8));
+            tensors.push(Tensor::new(name, "BF16", shape, bytes.clone()));
+        })
+    };
+    banks(&[2, 64, 128]).done(&["plan", "in"]);
+    for scheme in ["fp8-row", "mxfp4"] {
+        let convert = ["convert", "in", "--scheme", scheme];
+        let problem =
+            "`num_local_experts` is 2, and `model.layers.0.mlp.experts.down_proj` holds 3 experts";
+        banks(&[3, 64, 128]).refused(&convert, 1, &[problem]);
+        let problem = "is [2, 2, 64, 128], and a matrix for each expert has 3 dimensions";
+        banks(&[2, 2, 64, 128]).refused(&convert, 1, &[problem]);
+    }
+}
+
+#[test]
 fn a_layer_or_an_expert_that_lacks_what_others_have_is_refused() {
     let mut moe = config("qwen2_moe");
     moe["num_experts"] = 3.into();
@@ -166,6 +241,7 @@ fn a_layer_or_an_expert_that_lacks_what_others_have_is_refused() {
             let experts = names.map(|it| matrix(&format!("{bank}.{it}.weight"), 128, 128));
             tensors.extend(experts.filter(|it| !it.name.contains(left_out)));
             tensors.push(matrix("model.layers.0.mlp.gate.weight", 3, 128));
+            tensors.push(matrix("model.layers.0.mlp.shared_expert_gate.weight", 1, 128));
             let biases = ["q_proj", "k_proj", "v_proj"];
             tensors.extend(biases.map(|it| vector(&format!("{ATTENTION}.{it}.bias"), 128)));
         }
@@ -230,7 +306,7 @@ fn rows_that_do_not_fit_the_heads_of_the_configuration_are_refused() {
         config["model_type"] = "gemma".into();
         model_of(&config).done(&["convert", "in"]);
         config["head_dim"] = 32.into();
-        let name = format!("is 8 × 32, and `{ATTENTION}.q_proj.weight`");
+        let name = format!("is 8 × 32, and `{ATTENTION}.o_proj.weight`");
         config.as_object_mut().unwrap().remove("num_key_value_heads");
         model_of(&config).refused(&["convert", "in"], 1, &[&name]);
     }
@@ -383,7 +459,7 @@ fn a_configuration_that_says_something_else_of_the_codes_is_told() {
         let run = folder.run(&["verify", "in", "out"]);
         assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
         let text = folder.done(&["inspect", "out"]);
-        assert!(text.contains("opened by: none: its configuration says something else"), "{text}");
+        assert!(text.contains("opened by: none: it"), "{text}");
         run.stdout
     };
     let text =
@@ -399,7 +475,133 @@ fn a_configuration_that_says_something_else_of_the_codes_is_told() {
     let text = changed(&|config| {
         config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 4.into();
     });
-    assert!(text.contains("has codes of 8 bits, and the configuration says 4"), "{text}");
+    assert!(text.contains("is `fp8-row`, `num_bits` 8, and the configuration says 4"), "{text}");
+    let text = changed(&|config| {
+        config["quantization_config"]["config_groups"]["group_0"]["weights"]["strategy"] =
+            "tensor".into();
+    });
+    assert!(
+        text.contains("`strategy` \"channel\", and the configuration says \"tensor\""),
+        "{text}"
+    );
+    let text = changed(&|config| config["quantization_config"]["quant_method"] = "gptq".into());
+    let problem = "is spelled `weight_scale`, and the configuration says `quant_method: gptq`";
+    assert!(text.contains(problem), "{text}");
+    std::fs::remove_file(folder.path("out/config.json")).unwrap();
+    let run = folder.run(&["verify", "in", "out"]);
+    assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("no `config.json` beside it says of what model"), "{}", run.stdout);
+    assert!(folder.done(&["inspect", "out"]).contains("opened by: none: it holds layers in codes"));
+}
+
+#[test]
+fn sizes_of_groups_and_blocks_are_held_against_the_configuration() {
+    for (flags, entry, problem) in [
+        (
+            &["--scheme", "int4-group-64"][..],
+            ["config_groups", "group_0", "weights", "group_size"],
+            "is `int4-group-64`, `group_size` 64, and the configuration says 32",
+        ),
+        (
+            &["--scheme", "fp8-block-128", "--spelling", "fp8"],
+            ["weight_block_size", "", "", ""],
+            "`weight_block_size` [128,128], and the configuration says 32",
+        ),
+        (
+            &["--scheme", "nvfp4", "--spelling", "modelopt"],
+            ["quant_algo", "", "", ""],
+            "is `nvfp4`, `quant_algo` \"W4A16_NVFP4\", and the configuration says 32",
+        ),
+    ] {
+        let folder = model();
+        folder.done(&[&["convert", "in", "-o", "out"][..], flags].concat());
+        folder.done(&["verify", "in", "out"]);
+        let mut config: Value = serde_json::from_slice(&folder.read("out/config.json")).unwrap();
+        let mut told = &mut config["quantization_config"];
+        for key in entry.into_iter().filter(|key| !key.is_empty()) {
+            told = &mut told[key];
+        }
+        *told = 32.into();
+        folder.write("out/config.json", config.to_string().as_bytes());
+        let run = folder.run(&["verify", "in", "out"]);
+        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(problem), "{}", run.stdout);
+    }
+}
+
+/// A group that is a whole row is stored as a scale of rows is.
+#[test]
+fn a_row_of_one_group_keeps_the_name_that_it_was_asked_for() {
+    let folder = model();
+    folder.done(&["convert", "in", "-o", "out", "--scheme", "int4-group-128"]);
+    let inspected = folder.done(&["inspect", "out"]);
+    assert!(inspected.contains("int4-group-128") && !inspected.contains("int4-row"), "{inspected}");
+}
+
+/// Everything that is no folder of a model for servers is for ComfyUI.
+#[test]
+fn a_folder_whose_configuration_does_not_say_what_it_holds_is_told() {
+    let folder = model();
+    let convert = ["convert", "in", "-o", "a.safetensors", "--scheme", "fp8", "--force"];
+    let told = |problem: &str| {
+        let text = folder.done(&convert);
+        assert!(text.contains(problem) && text.contains("the output is for ComfyUI"), "{text}");
+        folder.refused(
+            &["convert", "in", "--for", "vllm"],
+            1,
+            &["none beside the weights describes"],
+        );
+    };
+    let silent = r#"{"architectures": ["LlamaForCausalLM"], "model_type": null}"#;
+    folder.write("in/config.json", silent.as_bytes());
+    told("without a `model_type`");
+    std::fs::remove_file(folder.path("in/config.json")).unwrap();
+    told("the folder holds no `config.json`");
+    let text = folder.done(&[&convert[..], &["--for", "comfyui"]].concat());
+    assert!(!text.contains("from which servers learn"), "{text}");
+    folder.write("in/config.json", b"[]");
+    folder.refused(&convert, 1, &["is no JSON object"]);
+}
+
+#[test]
+fn an_index_stands_for_its_folder() {
+    let folder = model();
+    let file = folder.file("in/model.safetensors");
+    let map: serde_json::Map<String, Value> =
+        file.tensors.keys().map(|name| (name.clone(), "model.safetensors".into())).collect();
+    let index = json!({"metadata": {}, "weight_map": map});
+    folder.write("in/model.safetensors.index.json", index.to_string().as_bytes());
+    let told = folder.done(&["convert", "in/model.safetensors.index.json", "-o", "out"]);
+    assert!(told.contains("opened by vLLM"), "{told}");
+    assert_eq!(quantization(&folder, "out")["quant_method"], "compressed-tensors");
+}
+
+#[test]
+fn an_output_has_a_name_that_says_what_is_written() {
+    let folder = model();
+    let convert = ["convert", "in", "--for", "vllm", "-o", "out.safetensors"];
+    let problem = "the output is a folder, and this is the name of a file";
+    folder.refused(&convert, 2, &["out.safetensors", problem]);
+    let file = ["convert", "in/model.safetensors", "--as", "text-encoder"];
+    for (name, fit) in [("out.gguf", "out.safetensors"), ("out.BIN", "out.safetensors")] {
+        let help = format!("name {fit}");
+        folder.refused(
+            &[&file[..], &["-o", name]].concat(),
+            2,
+            &["outputs are safetensors", &help],
+        );
+    }
+}
+
+/// Mistral's own program reads another file of the same folder.
+#[test]
+fn the_file_that_transformers_reads_is_taken_of_a_folder_with_several() {
+    let folder = model();
+    folder.write("in/consolidated.safetensors", &folder.read("in/model.safetensors"));
+    let told = folder.done(&["convert", "in", "-o", "out"]);
+    assert!(told.contains("passed over files beside `model.safetensors`"), "{told}");
+    assert!(told.contains("consolidated.safetensors"), "{told}");
+    assert!(!folder.names().contains(&"out/consolidated.safetensors".to_owned()));
 }
 
 #[test]
@@ -1067,7 +1269,9 @@ fn inspect_names_the_programs_that_the_conversion_named() {
         let inspected = folder.done(&["inspect", "out"]);
         assert!(inspected.contains(&format!("opened by: {told}\n")), "{layout}: {inspected}");
         std::fs::remove_file(folder.path("out/config.json")).unwrap();
-        let inspected = folder.done(&["inspect", "out"]);
+        let inspected = folder.done(&["inspect", "out/model.safetensors"]);
         assert!(inspected.contains("with a matching config.json"), "{inspected}");
+        let inspected = folder.done(&["inspect", "out"]);
+        assert!(inspected.contains("opened by: none: it holds layers in codes"), "{inspected}");
     }
 }

@@ -28,6 +28,10 @@ impl ConvertError {
             ConvertError::OutputIsInput { .. } => {
                 Text::from("name another output (") + named("output") + ")"
             }
+            ConvertError::UnfitName { is_folder: true, .. } => "name a folder".into(),
+            ConvertError::UnfitName { path, .. } => {
+                format!("name {}", path.with_extension("safetensors").display()).into()
+            }
             ConvertError::OutputIsFolder { content, .. } => {
                 format!("name a file for {content}").into()
             }

@@ -52,6 +52,12 @@ impl ConvertError {
             ConvertError::SamePlace { path, contents: [first, second] } => {
                 format!("{first} and {second} would both become {}", path.display()).into()
             }
+            ConvertError::UnfitName { path, is_folder: true } => {
+                at(path) + "the output is a folder, and this is the name of a file"
+            }
+            ConvertError::UnfitName { path, .. } => {
+                at(path) + "outputs are safetensors, whatever their name"
+            }
             ConvertError::OutputIsFolder { path, .. } => at(path) + "is a folder",
             ConvertError::OutputExists { path } | ConvertError::FolderNotEmpty { path } => {
                 at(path) + "exists already"

@@ -244,8 +244,11 @@ fn opened_by(source: &Source) -> Vec<String> {
     if !source.stored.defects.is_empty() {
         return vec!["none: layers are damaged or of a kind that is not known".to_owned()];
     }
-    if !source.stored.contradictions.is_empty() {
-        return vec!["none: its configuration says something else of layers in codes".to_owned()];
+    if let Some(first) = source.stored.contradictions.first() {
+        return vec![match first.layer.is_empty() {
+            true => format!("none: it {}", first.problem),
+            false => "none: its configuration says something else of layers in codes".to_owned(),
+        }];
     }
     let subject = source.subject();
     if let Some(incomplete) = &subject.incomplete {

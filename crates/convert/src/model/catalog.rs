@@ -117,7 +117,7 @@ struct PresetFile {
     #[serde(default)]
     split_by_columns: Vec<String>,
     #[serde(default)]
-    layer_names: Vec<LayerNamesTable>,
+    layer_names: Vec<FamilyRule>,
     #[serde(default)]
     text_starts: Vec<FamilyRule>,
     #[serde(default)]
@@ -125,13 +125,19 @@ struct PresetFile {
     #[serde(default)]
     outside_names: Vec<String>,
     #[serde(default)]
-    layer_forms: Vec<Vec<Vec<String>>>,
+    attention: Vec<FamilyRule>,
+    #[serde(default)]
+    feed_forward: Vec<FamilyRule>,
     #[serde(default)]
     layer_parts: Vec<FamilyRule>,
     #[serde(default)]
     biases: Vec<FamilyRule>,
     #[serde(default)]
     own_head_size: Vec<String>,
+    #[serde(default)]
+    with_experts: Vec<String>,
+    #[serde(default)]
+    marks: Vec<FamilyRule>,
     #[serde(default)]
     coded_banks: Vec<String>,
     #[serde(default)]
@@ -152,14 +158,6 @@ struct KeepTable {
     origin: Origin,
     #[serde(default)]
     read_as: ReadAs,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayerNamesTable {
-    names: Vec<String>,
-    #[serde(default)]
-    model_types: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -268,10 +266,10 @@ impl PresetFile {
         };
         self.add_rules(&mut preset)?;
         // Of the families that need no more rules: others have parts of their own.
-        for table in &self.layer_names {
-            for names in &table.names {
-                let (names, model_types) = (LayerPattern::new(names)?, table.model_types.clone());
-                preset.layer_names.push(LayerNames { names, model_types });
+        for rule in &self.layer_names {
+            for names in &rule.names {
+                let (names, rule) = (LayerPattern::new(names)?, rule.clone());
+                preset.layer_names.push(LayerNames { names, rule });
             }
         }
         // One level deep, so that the files themselves show whose rule comes first.
@@ -294,10 +292,12 @@ impl PresetFile {
             text_starts: self.text_starts.clone(),
             model_parts: self.model_parts.clone(),
             outside_names: outside_names?,
-            layer_forms: self.layer_forms.clone(),
+            layer_forms: [self.attention.clone(), self.feed_forward.clone()],
             layer_parts: self.layer_parts.clone(),
             biases: self.biases.clone(),
             own_head_size: self.own_head_size.clone(),
+            with_experts: self.with_experts.clone(),
+            marks: self.marks.clone(),
         })
     }
 

@@ -51,8 +51,8 @@ pub struct Preset {
 pub struct LayerNames {
     /// Names behind the number of the layer.
     pub names: LayerPattern,
-    /// The families of transformers that have them; all where none is named.
-    pub model_types: Vec<String>,
+    /// The families of transformers that have them.
+    pub rule: FamilyRule,
 }
 
 /// What programs look for in models of some families of transformers.
@@ -64,14 +64,18 @@ pub struct FamilyRules {
     pub model_parts: Vec<FamilyRule>,
     /// What further stands outside of the layers in some files, by whole parts of names.
     pub outside_names: Vec<LayerPattern>,
-    /// Attention, and what comes after it: a layer has all modules of one of the lists of each.
-    pub layer_forms: Vec<Vec<Vec<String>>>,
+    /// Attention, and what comes after it: a layer has all modules of one of the rules of each.
+    pub layer_forms: [Vec<FamilyRule>; 2],
     /// Other modules that every layer has.
     pub layer_parts: Vec<FamilyRule>,
     /// Modules of layers that have a bias.
     pub biases: Vec<FamilyRule>,
     /// Families whose heads have a size of their own where the configuration names none.
     pub own_head_size: Vec<String>,
+    /// Families with experts in some of their layers; those of all others have none.
+    pub with_experts: Vec<String>,
+    /// Modules that some layer of such a model has, and that tell it from models of other families.
+    pub marks: Vec<FamilyRule>,
 }
 
 /// Names of some families of transformers.
@@ -198,11 +202,13 @@ impl Preset {
     /// Returns whether programs look for a weight of a layer in a model of a family.
     ///
     /// - `name`: what stands behind the number of the layer, without `.weight`
-    pub fn has_layer_name(&self, name: &str, model_type: &str) -> bool {
-        let is_of = |rule: &&LayerNames| {
-            rule.model_types.is_empty() || rule.model_types.iter().any(|it| it == model_type)
-        };
-        self.layer_names.iter().filter(is_of).any(|rule| rule.names.matches(name))
+    /// - `families`: those of the model and of its part that writes text
+    pub(crate) fn has_layer_name(&self, name: &str, families: &[&str]) -> bool {
+        let is_of = |rule: &FamilyRule| rule.is_of(families);
+        let parts = self.family.layer_parts.iter().filter(|rule| is_of(rule));
+        let mut names = self.layer_names.iter().filter(|it| is_of(&it.rule));
+        parts.flat_map(|rule| &rule.names).any(|part| part == name)
+            || names.any(|it| it.names.matches(name))
     }
 
     /// Returns the layout in which servers read the family's banks of experts in codes, if they do.

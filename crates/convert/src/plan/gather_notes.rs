@@ -11,10 +11,11 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, Rounding, Setting};
+use crate::recipe::{Purpose, Recipe, RecipeFile, Rounding, Setting};
 use crate::source::consumer::comfyui::reads_dtype;
+use crate::source::family::inside_layer;
 use crate::source::layer_inputs::LayerInputs;
-use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG};
+use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG, silence_of_folder};
 use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
 use crate::source::{ExpertBanks, Source, Subject};
@@ -62,6 +63,7 @@ pub(crate) fn gather_notes(
     notes.extend(repairs.map(|repair| Note::Repaired(repair.clone())));
     notes.extend(forced_preset(recipe, &subject.detected));
     notes.extend(lone_language_model(source, recipe, subject));
+    notes.extend(silent_folder(source, recipe, subject));
     notes.extend(left_input_scales(tensors));
     notes.extend(left_cache_scales(tensors));
     notes.extend(insisted(recipe, subject));
@@ -338,6 +340,19 @@ fn lone_language_model(source: &Source, recipe: &Recipe, subject: &Subject) -> O
         folder => folder.display().to_string(),
     };
     Some(Note::LoneLanguageModel { folder })
+}
+
+/// Returns a note where the folder of a language model would be for servers if its configuration said what it is, and
+/// nobody said what it is for.
+fn silent_folder(source: &Source, recipe: &Recipe, subject: &Subject) -> Option<Note> {
+    let RecipeFile { program, layout, .. } = recipe.file();
+    let is_said = program.is_some() || layout.is_some();
+    let is_meant = recipe.purpose() == Purpose::Quantize && recipe.stores_codes() && !is_said;
+    let mut names = source.checkpoint.tensors().iter().map(|header| header.name.as_str());
+    let has_layers = names.any(|name| inside_layer(name).is_some());
+    let is_of_text = subject.detected.main.preset.is_text_encoder() && has_layers;
+    let silence = silence_of_folder(&source.checkpoint).filter(|_| is_meant && is_of_text)?;
+    Some(Note::SilentFolder { silence })
 }
 
 fn forced_preset(recipe: &Recipe, detected: &Detected) -> Option<Note> {

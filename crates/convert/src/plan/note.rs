@@ -37,6 +37,11 @@ pub enum Note {
         /// The folder.
         folder: String,
     },
+    /// The configuration in the folder of a language model does not say so, and the output is not for servers.
+    SilentFolder {
+        /// What keeps it from that.
+        silence: String,
+    },
     /// Scales of inputs are left out, for they are of other codes, or the layout has another form for them.
     InputScales {
         /// Layers that had one.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use roundwise_tensor_file::{Overwrite, check_writable, is_vacant, name_one_file};
+use roundwise_tensor_file::{
+    Overwrite, check_writable, ending_of_weights, is_vacant, name_one_file,
+};
 
 use crate::error::ConvertError;
 use crate::run::job::Job;
@@ -15,16 +17,33 @@ pub struct Target {
     content: String,
     path: PathBuf,
     overwrite: Overwrite,
-    is_folder: bool,
+    form: Form,
 }
+
+/// What a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A file of weights.
+    Weights,
+    /// A folder with weights and what lies beside them.
+    Folder,
+    /// Another file, such as a report.
+    Text,
+}
+
+/// Ending of the name of a file of weights that is written.
+const ENDING: &str = ".safetensors";
 
 impl Target {
     /// Describes the output of a job.
     ///
     /// - `content`: what messages call it, such as `the output`
     pub fn output(job: &Job, content: impl Into<String>) -> Self {
-        let is_folder = job.output_limits().shard_bytes.is_some();
-        Self { is_folder, ..Self::file(&job.output, content, job.overwrite) }
+        let form = match job.output_limits().shard_bytes {
+            Some(_) => Form::Folder,
+            None => Form::Weights,
+        };
+        Self { form, ..Self::file(&job.output, content, job.overwrite) }
     }
 
     /// Describes a file that is written beside outputs, such as a report.
@@ -35,7 +54,7 @@ impl Target {
         content: impl Into<String>,
         overwrite: Overwrite,
     ) -> Self {
-        Self { content: content.into(), path: path.into(), overwrite, is_folder: false }
+        Self { content: content.into(), path: path.into(), overwrite, form: Form::Text }
     }
 
     /// Checks that it can be written where it is to be.
@@ -43,24 +62,42 @@ impl Target {
     /// A folder that does not exist yet is no obstacle; [`Target::check_folder`] asks for it.
     ///
     /// # Errors
-    /// [`ConvertError::OutputIsFolder`], [`ConvertError::OutputExists`] and
+    /// [`ConvertError::UnfitName`], [`ConvertError::OutputIsFolder`], [`ConvertError::OutputExists`] and
     /// [`ConvertError::FolderNotEmpty`] for what is there already; [`ConvertError::File`] where no file
     /// can be made.
     pub fn check(&self) -> Result<(), ConvertError> {
         let path = || self.path.clone();
-        if self.is_folder {
+        let is_folder = self.form == Form::Folder;
+        if is_folder && !is_vacant(&self.path) {
             // Nobody knows what else is in a folder, so that none is ever replaced.
-            if !is_vacant(&self.path) {
-                return Err(ConvertError::FolderNotEmpty { path: path() });
-            }
-        } else if self.path.is_dir() {
+            return Err(ConvertError::FolderNotEmpty { path: path() });
+        }
+        if !is_folder && self.path.is_dir() {
             let content = self.content.clone();
             return Err(ConvertError::OutputIsFolder { path: path(), content });
+        }
+        self.check_name()?;
         // A file is known by its name, so that somebody may want it replaced.
-        } else if self.overwrite == Overwrite::Refuse && self.path.symlink_metadata().is_ok() {
+        let is_there = || self.path.symlink_metadata().is_ok();
+        if !is_folder && self.overwrite == Overwrite::Refuse && is_there() {
             return Err(ConvertError::OutputExists { path: path() });
         }
         Ok(check_writable(&self.path)?)
+    }
+
+    /// Checks that its name says what is written: programs choose their reader by it.
+    ///
+    /// # Errors
+    /// [`ConvertError::UnfitName`].
+    pub fn check_name(&self) -> Result<(), ConvertError> {
+        let ending = ending_of_weights(&self.path);
+        let is_fit = match self.form {
+            Form::Weights => ending.is_none_or(|ending| ending == ENDING),
+            Form::Folder => ending != Some(ENDING),
+            Form::Text => true,
+        };
+        let (path, is_folder) = (self.path.clone(), self.form == Form::Folder);
+        if is_fit { Ok(()) } else { Err(ConvertError::UnfitName { path, is_folder }) }
     }
 
     /// Checks that the folder that it is to lie in is there: one inside a name may be a slip.

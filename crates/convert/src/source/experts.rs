@@ -42,6 +42,12 @@ pub(crate) fn is_expert_bank(header: &TensorHeader) -> bool {
     is_of_experts && has_matrices && !is_bias && float_dtype(header.dtype).is_some()
 }
 
+/// Returns whether a tensor holds codes or scales of several experts, as those of gpt-oss lie.
+pub(crate) fn is_part_of_coded_bank(header: &TensorHeader) -> bool {
+    let is_part = |end: &&str| header.name.ends_with(end);
+    header.name.contains(".experts.") && ["_blocks", "_scales"].iter().any(is_part)
+}
+
 /// Returns the shape of a bank that holds a matrix for each expert; `None` for a shape that is none, or that does not
 /// fit this machine's memory addresses.
 pub(crate) fn bank_shape(shape: &[u64]) -> Option<LayerShape> {

@@ -10,10 +10,14 @@ use serde_json::Value;
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Preset, Shapes};
 use crate::source::adapter::changed_layer;
+use crate::source::family::differing_family;
 use crate::source::missing_blocks::missing_of_blocks;
 use crate::source::model_config::{MODEL_CONFIG, ServedModel};
-use crate::source::model_sizes::{differing_heads, differing_size};
-use crate::source::text_part::TextPart;
+use crate::source::model_sizes::{
+    differing_bank, differing_matrix, differing_size, unloadable_expert,
+};
+use crate::source::numbers::{float_dtype, fp8_grid};
+use crate::source::text_part::{TextPart, families};
 
 /// Why a file is not a model as programs look for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +64,11 @@ pub(crate) enum Incomplete {
         tensor: String,
         /// The family of the model.
         model_type: String,
+    },
+    /// Weights of the experts of a model are of shapes that no program loads.
+    Experts {
+        /// Which, and what they are.
+        problem: String,
     },
     /// The configuration in the folder of a model cannot be read, or is of another model.
     Configuration {
@@ -131,6 +140,9 @@ impl Incomplete {
         if let Some(problem) = problem_of_configuration(file, shapes, served) {
             return Some(Self::Configuration { problem });
         }
+        if let Some(problem) = served.and_then(|_| unloadable_expert(file)) {
+            return Some(Self::Experts { problem });
+        }
         if detected.main.is_unknown() {
             let segments = models_behind_segments(shapes);
             return (!segments.is_empty()).then_some(Self::Several { segments });
@@ -200,6 +212,7 @@ impl Incomplete {
                 "no tensor is called `{tensor}`, which programs look for in a `{model_type}` with such a \
                  `{MODEL_CONFIG}`: they fail, or go on with other numbers"
             ),
+            Self::Experts { problem } => problem.clone(),
             Self::Configuration { problem } => format!(
                 "programs learn from `{MODEL_CONFIG}` what a folder holds, and the one in this folder {problem}"
             ),
@@ -223,6 +236,7 @@ impl Incomplete {
                 "fetch the model's own, or name the weight file for a program that opens it alone"
             }
             Self::Block { .. } => "fetch or save the whole of it",
+            Self::Experts { .. } => "save the model again with the program that it is of",
             Self::Several { .. } => "save each of them to a file of its own",
             Self::Parts { .. } => {
                 "have the program that trained it fold the parts into one weight \
@@ -243,8 +257,21 @@ fn problem_of_configuration(
         return None;
     }
     if let Some(served) = served {
-        let heads = || differing_heads(&text_part(file, shapes, served)?.ok()?, shapes);
-        let differing = differing_size(&served.config, shapes).or_else(heads)?;
+        // Codes that are read as numbers have the shape of these, others that of words.
+        let is_numbers = |name: &str| {
+            let header = file.get(name);
+            let is_stored = header.is_some_and(|it| shapes.shape(name) == Some(&it.shape[..]));
+            let is_of_numbers =
+                |it: &TensorHeader| float_dtype(it.dtype).is_some() || fp8_grid(it.dtype).is_some();
+            !is_stored || header.is_some_and(is_of_numbers)
+        };
+        let of_text =
+            || differing_matrix(&text_part(file, shapes, served)?.ok()?, shapes, is_numbers);
+        let families = families(&served.model_type, &served.config);
+        let differing = differing_family(served.preset, &families, shapes)
+            .or_else(|| differing_size(&served.config, shapes))
+            .or_else(|| differing_bank(&served.config, file))
+            .or_else(of_text)?;
         return Some(format!("is of another model: {differing}"));
     }
     let text = file.text_beside(MODEL_CONFIG)?;

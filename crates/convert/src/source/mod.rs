@@ -3,6 +3,7 @@
 pub(crate) mod adapter;
 pub(crate) mod consumer;
 pub(crate) mod experts;
+pub(crate) mod family;
 pub(crate) mod find_tensor;
 pub(crate) mod finished;
 pub(crate) mod hash;

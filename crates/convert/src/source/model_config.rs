@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::model::{Preset, Shapes};
 use crate::recipe::{Program, RecipeFile};
 use crate::source::experts::is_of_single_expert;
-use crate::source::text_part::{TextPart, ties_head};
+use crate::source::family::inside_layer;
+use crate::source::text_part::{TextPart, families, ties_head};
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
@@ -85,7 +86,8 @@ impl ServedModel {
         let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
         let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
-        let unread_name = known.and_then(|preset| unread_name(file, preset, &model_type));
+        let unread_name =
+            known.and_then(|preset| unread_name(file, preset, &families(&model_type, &config)));
         let text = known.and_then(|it| TextPart::find(it, &model_type, &config, shapes).ok()?);
         let unread_tensor = text.and_then(|text| text.unread_tensor(has_codes));
         Some(Self {
@@ -112,28 +114,15 @@ impl ServedModel {
 }
 
 /// Returns the first weight of a layer of the model that writes text whose name is none of its family's.
-fn unread_name(file: &Checkpoint, preset: &Preset, model_type: &str) -> Option<String> {
+fn unread_name(file: &Checkpoint, preset: &Preset, families: &[&str]) -> Option<String> {
     if preset.layer_names.is_empty() {
         return None;
     }
-    let is_read = |name: &str| {
-        let behind = STARTS_OF_LAYERS.iter().find_map(|start| name.strip_prefix(start));
-        let layer = behind.and_then(|behind| behind.split_once('.'))?.1;
-        Some(preset.has_layer_name(layer_of_weight(layer)?, model_type))
-    };
+    let is_read =
+        |name: &str| Some(preset.has_layer_name(layer_of_weight(inside_layer(name)?)?, families));
     let names = file.tensors().iter().map(|header| &header.name);
     names.into_iter().find(|name| is_read(name) == Some(false)).cloned()
 }
-
-/// Beginnings of the names of layers of a model that writes text, alone or beside a model that sees: all `text_starts` of
-/// the presets, and none before them.
-const STARTS_OF_LAYERS: [&str; 5] = [
-    "model.layers.",
-    "layers.",
-    "language_model.model.layers.",
-    "model.language_model.layers.",
-    "language_model.layers.",
-];
 
 /// Returns the family of a model that servers run, by its configuration; `None` for a model that they do not run.
 fn served_type(config: &Value) -> Option<String> {
@@ -216,18 +205,48 @@ pub(crate) fn stays_folder(input: &Path, output: Option<&Path>) -> bool {
 }
 
 fn is_for_servers(input: &Path) -> bool {
-    // A path such as `.` shows what is above it only once it is resolved.
-    let is_of_a_pipeline = input
-        .canonicalize()
-        .is_ok_and(|folder| folder.parent().is_some_and(|above| above.join(PIPELINE).exists()));
-    if !input.is_dir() || is_of_a_pipeline {
-        return false;
-    }
     config_in(input).as_ref().and_then(served_type).is_some()
 }
 
-fn config_in(folder: &Path) -> Option<Value> {
+/// Returns the configuration of a model in a folder, which an index stands for, unless it is one of a pipeline.
+fn config_in(input: &Path) -> Option<Value> {
+    let is_index = input.to_string_lossy().ends_with(".index.json");
+    let folder = if is_index { input.parent()? } else { input };
+    // An index without a folder in its path lies in the one that commands run in.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if !folder.is_dir() || is_in_pipeline(folder) {
+        return None;
+    }
     serde_json::from_str(&read_text(&folder.join(MODEL_CONFIG)).ok()?).ok()
+}
+
+fn is_in_pipeline(folder: &Path) -> bool {
+    // A path such as `.` shows what is above it only once it is resolved.
+    folder
+        .canonicalize()
+        .is_ok_and(|folder| folder.parent().is_some_and(|above| above.join(PIPELINE).exists()))
+}
+
+/// Returns what keeps the configuration in a model's folder from saying what the model is: it is not there, or is no JSON
+/// object, or names no family.
+pub(crate) fn silence_of_folder(file: &Checkpoint) -> Option<String> {
+    let folder = file.files().first()?.path().parent()?;
+    if file.is_lone_file() || is_in_pipeline(folder) {
+        return None;
+    }
+    let Some(text) = file.text_beside(MODEL_CONFIG) else {
+        return Some(format!("holds no `{MODEL_CONFIG}`"));
+    };
+    match serde_json::from_str::<serde_json::Map<String, Value>>(&text) {
+        Err(error) => Some(format!("holds a `{MODEL_CONFIG}` that is no JSON object ({error})")),
+        Ok(config) => {
+            let is_named = config.get("model_type").is_some_and(Value::is_string);
+            // A class says as much of models that ComfyUI reads.
+            let has_class = config.contains_key("_class_name");
+            (!is_named && !has_class)
+                .then(|| format!("holds a `{MODEL_CONFIG}` without a `model_type`"))
+        }
+    }
 }
 
 impl RecipeFile {

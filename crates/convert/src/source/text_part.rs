@@ -16,6 +16,27 @@ pub(crate) fn text_config(config: &Value) -> Option<&Value> {
     TEXT_CONFIGS.iter().find_map(|key| config.get(key))
 }
 
+/// Returns the family of a model, and that of its part that writes text where this has another.
+pub(crate) fn families<'a>(model_type: &'a str, config: &'a Value) -> Vec<&'a str> {
+    std::iter::once(model_type).chain(inner_family(config)).collect()
+}
+
+/// Returns the family of the part that writes text, where the rules for the family of the model are not for it.
+pub(crate) fn unknown_part<'a>(
+    preset: &Preset,
+    model_type: &str,
+    config: &'a Value,
+) -> Option<&'a str> {
+    let is_known = |inner: &&str| {
+        inner.starts_with(model_type) || preset.model_types.iter().any(|it| it == inner)
+    };
+    inner_family(config).filter(|inner| !is_known(inner))
+}
+
+fn inner_family(config: &Value) -> Option<&str> {
+    TEXT_CONFIGS.iter().find_map(|key| config.get(key)?.get("model_type")?.as_str())
+}
+
 /// Returns whether tokens are scored by the embedding, where a configuration says so of the model or of the part.
 pub(crate) fn ties_head(config: &Value) -> Option<bool> {
     let told = [Some(config), text_config(config)].into_iter().flatten();
@@ -33,7 +54,7 @@ pub(crate) const OUTPUT_HEAD: &str = "lm_head";
 pub(crate) const LAYERS: &str = "num_hidden_layers";
 
 /// Keys of the number of experts of a layer.
-const EXPERTS: [&str; 4] =
+pub(crate) const EXPERTS: [&str; 4] =
     ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
 
 /// A part of layers that predict further words, which come after the others.
@@ -68,15 +89,10 @@ impl<'a> TextPart<'a> {
         shapes: &'a Shapes<'a>,
     ) -> Result<Option<Self>, String> {
         let rules = &preset.family;
-        let inner =
-            TEXT_CONFIGS.iter().find_map(|key| config.get(key)?.get("model_type")?.as_str());
-        let is_known = |inner: &str| {
-            inner.starts_with(model_type) || preset.model_types.iter().any(|it| it == inner)
-        };
-        if rules.text_starts.is_empty() || !inner.is_none_or(is_known) {
+        if rules.text_starts.is_empty() || unknown_part(preset, model_type, config).is_some() {
             return Ok(None);
         }
-        let families = std::iter::once(model_type).chain(inner).collect::<Vec<_>>();
+        let families = families(model_type, config);
         let starts = rules.text_starts.iter().filter(|rule| rule.is_of(&families));
         let starts: Vec<&str> = starts.flat_map(|rule| &rule.names).map(String::as_str).collect();
         let has_table = |start: &&&str| shapes.shape(&format!("{start}{EMBEDDING}")).is_some();
@@ -164,7 +180,7 @@ impl<'a> TextPart<'a> {
     fn missing_in_layers(&self) -> Option<String> {
         let layers = self.layers();
         let at = |number: u64, part: &str| format!("{}{number}.{part}", self.start_of_layers());
-        let first = &self.rules.layer_forms.first()?.first()?.first()?;
+        let first = self.forms().next()?.first()?.names.first()?;
         let is_told = self.setting(LAYERS).and_then(Value::as_u64).is_some_and(|count| count > 0);
         if is_told && layers.is_empty() {
             return Some(at(0, &weight_of(first)));
@@ -181,15 +197,22 @@ impl<'a> TextPart<'a> {
         })
     }
 
+    /// Returns the forms of attention in the family, and those of what comes after it.
+    fn forms(&self) -> impl Iterator<Item = Vec<&'static FamilyRule>> {
+        let of_family = |rule: &&FamilyRule| rule.is_of(&self.families);
+        self.rules.layer_forms.iter().map(move |rules| rules.iter().filter(of_family).collect())
+    }
+
     /// Returns the first name that the rules of the family ask of a layer in vain.
     fn missing_of_rules(&self, names: &Names<'a>) -> Option<String> {
-        for forms in &self.rules.layer_forms {
-            let count = |form: &&Vec<String>| form.iter().filter(|part| has(names, part)).count();
+        for forms in self.forms() {
+            let count =
+                |form: &&FamilyRule| form.names.iter().filter(|part| has(names, part)).count();
             // The one of which most is there is meant.
             let form = forms
-                .iter()
-                .min_by_key(|form| Reverse((count(form) == form.len(), count(form))))?;
-            if let Some(part) = form.iter().find(|part| !has(names, part)) {
+                .into_iter()
+                .min_by_key(|form| Reverse((count(form) == form.names.len(), count(form))))?;
+            if let Some(part) = form.names.iter().find(|part| !has(names, part)) {
                 return Some(weight_of(part));
             }
         }
@@ -205,11 +228,18 @@ impl<'a> TextPart<'a> {
 
     /// Returns the names of rules that hold for certain.
     fn required(&self, rules: &'static [FamilyRule]) -> Vec<&'static str> {
-        let is_on = |rule: &&FamilyRule| {
-            let is_on = |key: &String| self.setting(key).and_then(Value::as_bool) == Some(true);
-            rule.is_of(&self.families) && rule.key.as_ref().is_none_or(is_on)
-        };
-        rules.iter().filter(is_on).flat_map(|rule| &rule.names).map(String::as_str).collect()
+        rules
+            .iter()
+            .filter(|rule| self.is_on(rule))
+            .flat_map(|rule| &rule.names)
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// Returns whether a rule is about the family, and switched on.
+    fn is_on(&self, rule: &FamilyRule) -> bool {
+        let value = rule.key.as_ref().map(|key| self.setting(key).and_then(Value::as_bool));
+        rule.is_of(&self.families) && value.is_none_or(|value| value.unwrap_or(rule.is_on))
     }
 
     /// Returns the first weight that some expert of a layer has, and another has not.
@@ -245,9 +275,8 @@ impl<'a> TextPart<'a> {
     /// Returns the first weight that other layers with the same kinds of attention and of what comes after it have.
     fn missing_beside_others(&self, layers: &BTreeMap<u64, Names<'a>>) -> Option<(u64, String)> {
         let kind = |names: &Names<'a>| -> Vec<Option<usize>> {
-            let forms = self.rules.layer_forms.iter();
-            let is_whole = |form: &Vec<String>| form.iter().all(|part| has(names, part));
-            forms.map(|forms| forms.iter().position(is_whole)).collect()
+            let is_whole = |form: &FamilyRule| form.names.iter().all(|part| has(names, part));
+            self.forms().map(|forms| forms.into_iter().position(is_whole)).collect()
         };
         let mut parts_of_kinds = BTreeMap::<_, BTreeSet<&str>>::new();
         for names in layers.values() {
@@ -280,11 +309,7 @@ impl<'a> TextPart<'a> {
 
     /// Returns the first bias of a matrix that nothing switches on.
     fn unread_bias(&self) -> Option<String> {
-        let is_on = |rule: &&FamilyRule| {
-            let value = rule.key.as_ref().map(|key| self.setting(key).and_then(Value::as_bool));
-            rule.is_of(&self.families) && value.is_none_or(|value| value.unwrap_or(rule.is_on))
-        };
-        let rules = self.rules.biases.iter().filter(is_on);
+        let rules = self.rules.biases.iter().filter(|rule| self.is_on(rule));
         let biased: BTreeSet<&str> =
             rules.flat_map(|rule| &rule.names).map(String::as_str).collect();
         // Of experts and routers the names say less.

@@ -86,6 +86,11 @@ fn model_of(model_type: &str, intermediate: usize) -> Model {
         tensors.push(Tensor::new(&name("self_attn.sinks"), "BF16", &[4], vec![0; 8]));
         tensors.push(matrix("self_attn.q_proj.weight", 64));
         tensors.push(matrix("mlp.router.weight", EXPERTS));
+        if model_type == "qwen3_next" {
+            // What tells the family apart.
+            tensors.push(matrix("linear_attn.in_proj_qkvz.weight", 64));
+            tensors.push(matrix("mlp.shared_expert_gate.weight", 1));
+        }
     }
     for (name, shape @ [rows, cols]) in banks(intermediate) {
         let bytes = bank_bytes(&name, shape);

@@ -9,6 +9,7 @@ use crate::read::defect::{Defect, breaks};
 use crate::read::foreign::file::ForeignFile;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
+use crate::read::told_codes::differing;
 
 /// What the lists are called that name layers of plain numbers.
 const LISTS: [&str; 4] = ["ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules"];
@@ -19,8 +20,13 @@ pub(crate) fn contradictions(file: &ForeignFile<'_>, found: &StoredLayers) -> Ve
         layer.spelling.layout().is_some_and(Layout::is_for_servers) && layer.experts.is_none()
     };
     let coded: Vec<&StoredLayer> = found.layers.values().filter(is_theirs).collect();
-    if coded.is_empty() || file.is_lone_file() || !file.has_config() {
+    if coded.is_empty() || file.is_lone_file() {
         return vec![];
+    }
+    if !file.has_config() {
+        let problem =
+            "holds layers in codes, and no `config.json` beside it says of what model and how";
+        return vec![Defect::new("", problem, breaks::SERVERS)];
     }
     if file.settings().is_null() {
         let problem = "holds layers in codes, of which its `config.json` says nothing";
@@ -28,26 +34,16 @@ pub(crate) fn contradictions(file: &ForeignFile<'_>, found: &StoredLayers) -> Ve
     }
     let lists = LISTS.iter().filter_map(|list| file.setting(list)?.as_array());
     let plain: BTreeSet<&str> = lists.flatten().filter_map(Value::as_str).collect();
-    let bits = bits_of_all(file);
     let problem = |layer: &StoredLayer| {
         if plain.contains(layer.layer.as_str()) {
             return Some(
                 "is in codes, and the configuration lists it among plain numbers".to_owned(),
             );
         }
-        let found = layer.scheme.code_bits() as u64;
-        let said = bits.filter(|said| *said != found)?;
-        Some(format!("has codes of {found} bits, and the configuration says {said}"))
+        differing(file, layer)
     };
     let wrong = coded
         .into_iter()
         .filter_map(|layer| Some(Defect::new(&layer.layer, problem(layer)?, breaks::SERVERS)));
     wrong.collect()
-}
-
-/// Returns how many bits the codes of all layers have, as a configuration of compressed-tensors with one group says.
-fn bits_of_all(file: &ForeignFile<'_>) -> Option<u64> {
-    let groups = file.setting("config_groups")?.as_object()?;
-    let [group] = groups.values().collect::<Vec<_>>()[..] else { return None };
-    group.get("weights")?.get("num_bits")?.as_u64()
 }

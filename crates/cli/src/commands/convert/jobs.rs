@@ -8,9 +8,7 @@ use roundwise_convert::tensor_file::Overwrite;
 use roundwise_convert::{ConvertError, Job, Recipe, RecipeFile};
 
 use crate::arguments::{ConvertOptions, SchemeOutput};
-use crate::commands::places::{
-    refuse_other_container, refuse_standard_output, refuse_weights, report_target,
-};
+use crate::commands::places::{refuse_standard_output, refuse_weights, report_target};
 use crate::outcome::BadUsage;
 use crate::typed::Typed;
 
@@ -40,8 +38,6 @@ pub(super) fn groups(
     for named in named_files(options) {
         refuse_standard_output(named)?;
     }
-    let outputs = options.output.iter().chain(options.to.iter().filter_map(|to| to.file.as_ref()));
-    outputs.into_iter().try_for_each(|output| refuse_other_container(output))?;
     let of_input = |input: &PathBuf| -> anyhow::Result<Group> {
         // What the input is decides which program it is for.
         let file = for_input(file.clone(), input, options.output.as_deref());

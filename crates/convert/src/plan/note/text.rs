@@ -20,6 +20,11 @@ impl Note {
                 forced_preset(forced, model, detected).into()
             }
             Note::LoneLanguageModel { folder } => lone_language_model(folder).into(),
+            Note::SilentFolder { silence } => format!(
+                "the folder {silence}, from which servers learn what a model is: the output is for ComfyUI, and with the \
+                 model's own `config.json` it would be a folder for servers"
+            )
+            .into(),
             Note::InputScales { layers } => input_scales(*layers).into(),
             Note::CacheScales { tensors } => cache_scales(*tensors).into(),
             Note::Copy { prefix, tensors, bytes } => copy(prefix, *tensors, *bytes).into(),

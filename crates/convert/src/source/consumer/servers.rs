@@ -6,6 +6,7 @@ use crate::model::Preset;
 use crate::source::consumer::answer::TakesCodes;
 use crate::source::model_config::ServedModel;
 use crate::source::subject::Subject;
+use crate::source::text_part::unknown_part;
 
 /// Returns whether servers read codes of a model in a layout.
 pub(super) fn takes_codes(subject: &Subject, layout: Layout) -> TakesCodes {
@@ -51,7 +52,16 @@ fn takes_codes_of(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
         Some(ServedModel { unread_tensor: Some(reason), .. }) => {
             TakesCodes::NotKnown { reason: reason.clone() }
         }
-        Some(ServedModel { is_known: true, .. }) => TakesCodes::Yes,
+        Some(ServedModel { is_known: true, preset, model_type, config, .. }) => {
+            match unknown_part(preset, model_type, config) {
+                None => TakesCodes::Yes,
+                Some(part) => TakesCodes::NotKnown {
+                    reason: format!(
+                        "the part of the `{model_type}` that writes text is a `{part}`, for which there are no rules here"
+                    ),
+                },
+            }
+        }
         Some(ServedModel { model_type, .. }) => TakesCodes::NotKnown {
             reason: format!(
                 "`model_type` is `{model_type}`, for which there are no rules here: attention and \
