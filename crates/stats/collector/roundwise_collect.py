@@ -642,7 +642,7 @@ class Expert(torch.nn.Linear):
 
     def forward(self, x):
         module, bank, expert = self.place
-        weight = getattr(module, bank).detach()[expert]
+        weight = getattr(module, bank)[expert]
         weight = weight.T if module.is_transposed else weight
         return torch.nn.functional.linear(x, weight[self.rows])
 
@@ -1724,27 +1724,26 @@ class Collector:
         seconds, wall = self.overhead()
         share = f"{seconds / (wall - seconds):.0%} on top of the rest" if wall > seconds else ""
         lines = [
-            f"{path}: {len(made)} layers ({kinds.count(FULL)} full, {kinds.count(FACTOR)} of rank "
+            f"{path}: {amount(len(made), 'layer')} ({kinds.count(FULL)} full, {kinds.count(FACTOR)} of rank "
             f"{self.rank}, {kinds.count(DIAGONAL)} diagonal), "
-            f"{min(counts, default=0)} to {max(counts, default=0)} samples each, "
-            f"{self.calls} calls of the model",
+            f"{between(counts)} each, {amount(self.calls, 'call')} of the model",
             f"collecting took {seconds:.1f} of {wall:.1f} s ({share}) and "
             f"{self.memory_bytes() / 2**20:.0f} MiB",
         ]
         few = [layer for layer in made.values() if layer.group.sums.count < layer.columns]
         if few:
-            lines.append(f"{len(few)} layers have fewer samples than columns: go on collecting")
+            lines.append(f"fewer samples than columns: go on collecting for {amount(len(few), 'layer')}")
         unseen = len(self.layers) - len(made)
         if unseen:
-            lines.append(f"{unseen} layers were never called and are left out")
+            lines.append(f"never called, and left out: {amount(unseen, 'layer')}")
         if self.other_banks:
             because = "do not lie one by one in the file"
             if self.unnamed is not None:
                 because = f"transformers gives no names ({self.unnamed})"
-            lines.append(f"{len(self.other_banks)} modules have experts that {because}, and are left out")
+            lines.append(f"left out: {amount(len(self.other_banks), 'module')} with experts that {because}")
         ignored = sum(group.sums.ignored for group in self.groups)
         if ignored:
-            lines.append(f"{ignored} inputs held infinities or NaN and were not counted")
+            lines.append(f"not counted, for infinities or NaN: {amount(ignored, 'input')}")
         if MIXED in self.moments:
             lines.extend(self.report_mixtures())
         if self.curvature is not None:
@@ -1755,7 +1754,7 @@ class Collector:
         mixed = [layer for layer in self.layers if layer.mixture is not None]
         usable = [layer for layer in mixed if layer.mixture.is_usable()]
         if usable:
-            yield f"{len(usable)} layers make values, and have their inputs as attention mixes them"
+            yield f"with inputs as attention mixes them, for they make values: {amount(len(usable), 'layer')}"
         broken = [layer.name for layer in mixed if layer not in usable]
         if broken:
             yield f"what attention mixes was never seen whole: {listed(broken)}"
@@ -1772,15 +1771,24 @@ class Collector:
             return
         what = {"tokens": "predicted tokens", "gaussian": "output elements"}.get(curvature.kind)
         usable = [layer for layer in layers if self.has_gradients(layer)]
-        yield f"gradients of {len(usable)} layers, of {curvature.predictions} {what or 'outputs'}"
+        yield f"gradients of {amount(len(usable), 'layer')}, of {curvature.predictions} {what or 'outputs'}"
         without = [layer.name for layer in layers if not self.has_gradients(layer)]
         if without:
             yield (
-                f"{len(without)} layers have gradients that are zero or no numbers, and plain "
-                f"statistics: {listed(without)}"
+                f"{amount(len(without), 'layer')} with plain statistics, for gradients that are zero or no "
+                f"numbers: {listed(without)}"
             )
         if curvature.skipped:
-            yield f"{curvature.skipped} outputs held infinities or NaN, or were of another kind"
+            yield f"skipped, for infinities, NaN or another kind: {amount(curvature.skipped, 'output')}"
+
+
+def amount(count, what):
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def between(counts):
+    least, most = min(counts, default=0), max(counts, default=0)
+    return amount(most, "sample") if least == most else f"{least} to {most} samples"
 
 
 def listed(names):
@@ -1852,6 +1860,8 @@ def collect(
     seed: of what backward passes draw
 
     While it runs, `mask` [batch, tokens] (bool) may say which tokens of a call count."""
+    if isinstance(moments, str):
+        moments = (moments,)
     if moments is None:
         moments = (PLAIN, MIXED, WEIGHTED) if curvature else (PLAIN, MIXED)
     if unknown := set(moments) - {PLAIN, MIXED, WEIGHTED}:

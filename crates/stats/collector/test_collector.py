@@ -271,7 +271,7 @@ class CollectorTest(unittest.TestCase):
             tensors, _ = read(self.path)
             self.assertEqual(tensors["query.count"].tolist(), [38])
             self.assertTrue(all(tensor.isfinite().all() for tensor in tensors.values()))
-            self.assertIn("2 inputs held", collector.report(self.path, {}))
+            self.assertIn("not counted, for infinities or NaN: 2 inputs", collector.report(self.path, {}))
 
     def test_few_rows_of_many_are_taken_evenly(self):
         with collect(self.model, most_rows=10) as collector:
@@ -840,12 +840,12 @@ class CurvatureTest(unittest.TestCase):
         tensors = self.collected(model)
         self.assertFalse([name for name in tensors if name.startswith(("vain.grad", "vain.weigh"))])
         self.assertIn("vain.covariance", tensors)
-        self.assertRegex(self.report, "1 layers have gradients that are zero .*: vain")
+        self.assertRegex(self.report, "1 layer with plain statistics, for gradients that are zero .*: vain")
         # The backward pass of a square root at zero, after everything but the head.
         model.head.register_forward_pre_hook(lambda _m, x: x[0] + (x[0] * 0).sum().sqrt())
         tensors = self.collected(model)
         self.assertFalse([n for n in tensors if "gradient" in n and not n.startswith("head")])
-        self.assertRegex(self.report, "gradients of 1 layers")
+        self.assertRegex(self.report, "gradients of 1 layer,")
 
     def test_a_function_without_a_backward_pass_is_told(self):
         class Cut(torch.autograd.Function):
@@ -882,6 +882,11 @@ class CurvatureTest(unittest.TestCase):
             copy.load_state_dict({name: value.clone() for name, value in model.state_dict().items()})
         self.check(copy, tensors, 2 * (7 + 11) * 6)
         self.assertTrue(model.head.weight.is_inference())
+
+    def test_moments_under_unknown_names_are_refused(self):
+        for moments in ("foo", ["mixed", "foo"]):
+            with self.assertRaisesRegex(ValueError, "no second moments have the name foo"):
+                collect(Tower(), moments=moments)
 
     def test_moments_are_an_option_and_memory_prefers_weighted_ones(self):
         tensors = self.collected(Tower(), moments=("weighted",))
@@ -1051,8 +1056,13 @@ class ExpertsTest(unittest.TestCase):
             self.writes(written)
             model = Routed(**options)
             expected = model(x)
+            bank = getattr(model.experts, "down_proj")
+            (gradient,) = torch.autograd.grad(expected.square().sum(), bank)
             with collect(model):
-                torch.testing.assert_close(model(x), expected)
+                watched = model(x)
+                torch.testing.assert_close(watched, expected)
+                (found,) = torch.autograd.grad(watched.square().sum(), bank)
+            torch.testing.assert_close(found, gradient)
             model.experts.seen = {}
             model(x)
             tensors, _ = self.collected(model, [(x, None)])
@@ -1112,10 +1122,10 @@ class ExpertsTest(unittest.TestCase):
         self.writes(lambda _model, tensors: tensors)
         tensors, told = self.collected(Routed(), [(torch.randn(2, 5, 6), None)])
         self.assertEqual({name.split(".")[0] for name in tensors}, {"first"})
-        self.assertIn("1 modules have experts that do not lie one by one in the file", told)
+        self.assertIn("left out: 1 module with experts that do not lie one by one in the file", told)
         self.writes(lambda *_: 1 / 0)
         _, told = self.collected(Routed(), [(torch.randn(2, 5, 6), None)])
-        self.assertIn("1 modules have experts that transformers gives no names (ZeroDivisionError", told)
+        self.assertIn("left out: 1 module with experts that transformers gives no names (ZeroDivisionError", told)
 
 
 if __name__ == "__main__":

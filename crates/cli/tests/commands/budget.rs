@@ -189,9 +189,9 @@ fn budgets_that_cannot_be_kept_are_refused_before_anything_is_measured() {
     let refused = |flags: &[&str], code, words: &[&str]| {
         folder.refused(&[&["plan", "m.safetensors"], flags].concat(), code, words);
     };
-    refused(&["--size", "100"], 2, &["--size", "100 bytes are too few", "the smallest file has"]);
+    refused(&["--size", "100"], 2, &["--size", "100 bytes are too few", "the smallest file that"]);
     refused(&["--size", "1GB"], 2, &["--size", "no less than the input"]);
-    refused(&["--bits", "2"], 2, &["--bits", "too few", "the least is 4."]);
+    refused(&["--bits", "2"], 2, &["--bits", "too few", "take is 4."]);
     refused(&["--loss", "0.1"], 2, &["--loss", "needs statistics with gradients"]);
     refused(&["--card", "rtx50"], 2, &["--card", "--size"]);
     refused(&["--bits", "6", "--schemes", "int5"], 2, &["int5"]);

@@ -27,7 +27,7 @@ fn every_command_that_writes_a_model_writes_shards() {
         assert_eq!(one["dtypes"], many["dtypes"]);
         assert!(many["files"].as_u64().unwrap() > 1);
         let again = [command, &["a.safetensors", "--shard-size", "40KB"]].concat();
-        folder.refused(&again, 1, &["exists already", "a new folder"]);
+        folder.refused(&again, 1, &["exists already", "which is made anew"]);
     }
 }
 

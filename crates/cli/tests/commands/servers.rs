@@ -861,7 +861,8 @@ fn static_scales_of_inputs_come_from_the_largest_input_of_the_statistics() {
     let stats = ["--inputs", "static", "--stats", "s.stats.safetensors"];
     let convert = |scheme: &str, output: &str, more: &[&str]| {
         let what = ["convert", "in", "--for", "vllm", "--scheme", scheme, "-o", output];
-        folder.done(&[&what[..], &stats, more].concat());
+        let text = folder.done(&[&what[..], &stats, more].concat());
+        assert!(text.contains("scales of inputs are stored for 7 of 7 layers"), "{text}");
         folder.done(&["verify", "in", output]);
         quantization(&folder, output)
     };
@@ -942,7 +943,11 @@ fn an_expert_that_no_input_reached_has_the_scale_of_the_experts_beside_it() {
     let convert =
         |program| [&["convert", "in", "-o", "out", "--for", program][..], &stats].concat();
     // It has no place for them: their names would be unexpected.
-    folder.refused(&convert("transformers"), 2, &["transformers does not read", "fp8"]);
+    folder.refused(
+        &convert("transformers"),
+        2,
+        &["transformers reads no experts with stored scales", "`dynamic`"],
+    );
     let told = folder.done(&convert("vllm"));
     assert!(told.contains("fp8, opened by vLLM and SGLang\n"), "{told}");
     assert!(told.contains("nearest codes for 3 weights without statistics"), "{told}");
@@ -958,7 +963,7 @@ fn an_expert_that_no_input_reached_has_the_scale_of_the_experts_beside_it() {
     let told = folder.done(&["migrate", "out", "--to", "compressed-tensors", "-o", "moved"]);
     assert!(told.contains("fp8, opened by vLLM and SGLang\n"), "{told}");
     let migrate = ["migrate", "out", "--for", "transformers", "-o", "moved-again"];
-    folder.refused(&migrate, 2, &["transformers does not read", "fp8"]);
+    folder.refused(&migrate, 2, &["transformers reads no experts", "fp8"]);
     // Of no expert, in this place, is anything known.
     let known = attention_layers().into_iter().chain(expert_layers(0).into_iter().skip(1));
     write_statistics_of(&folder, "s.stats.safetensors", known, Some(21.0));
@@ -985,7 +990,19 @@ fn static_scales_of_inputs_are_refused_where_there_are_none() {
     let folder = model();
     write_statistics(&folder, "s.stats.safetensors", true);
     let convert = ["convert", "in", "--for", "vllm", "--inputs", "static"];
-    folder.refused(&convert, 2, &["--inputs", "fp8-row", "`fp8` and `nvfp4` have them"]);
+    let words =
+        ["--inputs", "`fp8-row`, which is meant where no scheme is named", "`nvfp4` have them"];
+    folder.refused(&convert, 2, &words);
+    write_statistics_of(
+        &folder,
+        "some.stats.safetensors",
+        attention_layers().into_iter(),
+        Some(21.0),
+    );
+    let some = ["--scheme", "fp8", "--stats", "some.stats.safetensors"];
+    let words =
+        ["no statistics of layer `model.layers.0.mlp.down_proj`", "keep the layer (--keep)"];
+    folder.refused(&[&convert[..], &some].concat(), 2, &words);
     let modelopt = ["convert", "in", "--layout", "modelopt", "--scheme", "fp8"];
     folder.refused(&modelopt, 2, &["--inputs", "only with stored scales of inputs"]);
     folder.done(&["convert", "in", "--for", "vllm", "--scheme", "fp8", "-o", "tokens"]);

@@ -37,7 +37,8 @@ impl ConvertError {
             }
             ConvertError::OutputExists { .. } => output_exists(),
             ConvertError::FolderNotEmpty { .. } => {
-                "shards are written into a new folder; name another, or remove this one".into()
+                "the output is a folder, which is made anew; name another, or remove this one"
+                    .into()
             }
             ConvertError::NoFolder { .. } => "create it first".into(),
             ConvertError::WrongOutput { .. } => wrong_output(),

@@ -1,5 +1,6 @@
 //! What is wrong, in a sentence for every error.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use roundwise_layout::{Defect, Layout};
@@ -126,7 +127,7 @@ fn nothing_in_codes(blocks: &[&str], unscaled: usize) -> String {
     }
 }
 
-/// Names a few layers in full, and how many more there are.
+/// Names each problem once, with the first of its layers, and how many more problems there are.
 fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
     const SHOWN: usize = 5;
     let subject = match layers.len() {
@@ -134,12 +135,20 @@ fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
         count => format!("{count} layers cannot"),
     };
     let mut lines = vec![format!("{subject} go to layout `{layout}` as they are")];
-    let shown = layers.iter().take(SHOWN);
-    lines.extend(
-        shown.map(|(layer, problem)| format!("  `{layer}`: {}", problem.replace('\n', "\n  "))),
-    );
-    if layers.len() > SHOWN {
-        lines.push(format!("  and {} more", layers.len() - SHOWN));
+    let mut problems = BTreeMap::<&str, Vec<&str>>::new();
+    for (layer, problem) in layers {
+        problems.entry(problem).or_default().push(layer);
+    }
+    let shown = problems.iter().take(SHOWN);
+    lines.extend(shown.map(|(problem, layers)| {
+        let others = match layers.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        format!("  `{}`{others}: {}", layers[0], problem.replace('\n', "\n  "))
+    }));
+    if problems.len() > SHOWN {
+        lines.push(format!("  and {} more problems", problems.len() - SHOWN));
     }
     lines.join("\n")
 }

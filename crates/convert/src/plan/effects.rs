@@ -259,7 +259,9 @@ const PRECISE: Sayings = Sayings {
     idle: "changes nothing: what it matches is not converted, or is for servers, whose files have no mark for it",
 };
 const FALLBACK: Sayings = Sayings {
-    unmatched: Unmatched::Note("changes nothing: the preset keeps no weight of this file"),
+    unmatched: Unmatched::Note(
+        "changes nothing: the preset keeps no weight of this file that codes are read of",
+    ),
     idle: "changes nothing: what the preset keeps is kept for other reasons",
 };
 const BASE_LIST: Sayings = Sayings {

@@ -11,7 +11,7 @@ use crate::plan::decision::{Decision, PlannedTensor};
 use crate::plan::note::{Ineffective, Note};
 use crate::plan::reason::Reason;
 use crate::plan::request::PlanRequest;
-use crate::recipe::{Purpose, Recipe, RecipeFile, Rounding, Setting};
+use crate::recipe::{InputScales, Purpose, Recipe, RecipeFile, Rounding, Setting};
 use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::family::inside_layer;
 use crate::source::layer_inputs::LayerInputs;
@@ -64,6 +64,7 @@ pub(crate) fn gather_notes(
     notes.extend(forced_preset(recipe, &subject.detected));
     notes.extend(lone_language_model(source, recipe, subject));
     notes.extend(silent_folder(source, recipe, subject));
+    notes.extend(stored_input_scales(recipe, tensors));
     notes.extend(left_input_scales(tensors));
     notes.extend(left_cache_scales(tensors));
     notes.extend(insisted(recipe, subject));
@@ -322,6 +323,16 @@ fn left_input_scales(tensors: &[PlannedTensor]) -> Option<Note> {
     let is_left = |planned: &&PlannedTensor| planned.reason == Reason::OtherInputScale;
     let layers = tensors.iter().filter(is_left).count();
     (layers > 0).then_some(Note::InputScales { layers })
+}
+
+/// Returns a note of scales of inputs that the output gets, where those were asked for.
+fn stored_input_scales(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    let coded = tensors.iter().filter(|planned| planned.scheme().is_some_and(Scheme::has_scales));
+    let (layers, of) = coded.fold((0, 0), |(layers, of), planned| {
+        (layers + usize::from(planned.input_scale_spec().is_some()), of + 1)
+    });
+    let is_asked = recipe.inputs() == InputScales::Static;
+    is_asked.then_some(Note::StoredInputScales { layers, of })
 }
 
 /// Returns a note of scales of the cache of keys and values that are left out.

@@ -42,6 +42,13 @@ pub enum Note {
         /// What keeps it from that.
         silence: String,
     },
+    /// Scales of inputs are stored, from statistics.
+    StoredInputScales {
+        /// Layers that get one.
+        layers: usize,
+        /// Layers in codes.
+        of: usize,
+    },
     /// Scales of inputs are left out, for they are of other codes, or the layout has another form for them.
     InputScales {
         /// Layers that had one.

@@ -130,7 +130,7 @@ impl Plan {
         {
             refuse_mixed_experts(path, experts)?;
         }
-        refuse_for_program(path, recipe, plan.schemes(), |program, scheme| {
+        refuse_for_program(path, recipe, plan.schemes(), experts, |program, scheme, experts| {
             plan.subject.opener_other_than(program, scheme, layout, experts)
         })?;
         let grown = plan.grown(source);

@@ -163,18 +163,29 @@ pub(super) fn refuse_mixed_experts(
 
 /// Refuses schemes that the program which the output is said to be for does not open, and others do.
 ///
-/// - `opener_other_than`: who opens a scheme that this program does not
+/// - `experts`: how these are stored
+/// - `opener_other_than`: who opens a scheme that this program does not, with experts stored so
 pub(super) fn refuse_for_program(
     path: &Path,
     recipe: &Recipe,
     schemes: Vec<Scheme>,
-    opener_other_than: impl Fn(Program, Scheme) -> Option<Opener>,
+    experts: ExpertStorage,
+    opener_other_than: impl Fn(Program, Scheme, ExpertStorage) -> Option<Opener>,
 ) -> Result<(), ConvertError> {
     let named = recipe.file().program.as_deref();
     let known = Program::NAMES.into_iter().find(|(name, _)| Some(*name) == named);
     let Some((named, program)) = known else { return Ok(()) };
     let complaint = |scheme: Scheme| {
-        let opener = opener_other_than(program, scheme)?;
+        let opener = opener_other_than(program, scheme, experts)?;
+        let is_of_experts = opener_other_than(program, scheme, ExpertStorage::Alike).is_none();
+        if is_of_experts && !matches!(opener.kind, OpenerKind::Nobody { .. }) {
+            let problem = format!(
+                "{named} reads no experts with stored scales of their inputs, or in other schemes from layer to layer; {} do\n  \
+                 give those of all layers one scheme and inputs `dynamic` scales, or name one of these",
+                opener.name
+            );
+            return Some(Complaint::about(Setting::new("for"), problem));
+        }
         let (others, way_out) = match opener.kind {
             OpenerKind::Nobody { .. } => {
                 ("no program is known that does".to_owned(), "name another scheme")

@@ -124,8 +124,12 @@ impl<'a> Checker<'a> {
         let has_place = schemes.iter().any(|scheme| layout.input_scale(*scheme).is_some());
         if named == InputScales::Static && !has_place {
             let schemes = schemes.iter().map(|scheme| format!("`{scheme}`")).collect::<Vec<_>>();
+            let usual = match self.file.scheme {
+                Some(_) => "",
+                None => ", which is meant where no scheme is named",
+            };
             let problem = format!(
-                "layout `{layout}` stores no scales of inputs for {}\n  `fp8` and `nvfp4` have them in the layouts \
+                "layout `{layout}` stores no scales of inputs for {}{usual}\n  `fp8` and `nvfp4` have them in the layouts \
                  `compressed-tensors` and `modelopt`",
                 schemes.join(", ")
             );

@@ -201,14 +201,14 @@ impl Search<'_> {
         let size = match self.request.budget {
             Budget::Loss(loss) => {
                 return problem.solve(Limit::Loss(loss)).map_err(|OutOfReach { least }| {
-                    self.out_of_reach(format!("{loss} is less than any file loses: {least:.3e}"))
+                    self.out_of_reach(format!("{loss} is less than any file loses\n  the least is {least:.3e}; weights that are kept for another reason lose nothing"))
                 });
             }
             Budget::Bits(bits) => {
                 let bytes = bits * problem.elements() as f64 / 8.0;
                 return problem.solve(Limit::Bytes(bytes)).map_err(|OutOfReach { least }| {
                     let least = 8.0 * least / problem.elements().max(1) as f64;
-                    self.out_of_reach(format!("{bits} bits are too few: the least is {least:.3}"))
+                    self.out_of_reach(format!("{bits} bits are too few\n  the least that the schemes for this program take is {least:.3}"))
                 });
             }
             Budget::Size(size) => size,
@@ -243,8 +243,9 @@ impl Search<'_> {
                 format!("; {} weights are kept for a NaN or an infinity: `{name}`, …", kept.len())
             }
         };
-        let text =
-            Text::from(format!("{size} bytes are too few: the smallest file has {least}{kept}"));
+        let text = Text::from(format!(
+            "{size} bytes are too few\n  the smallest file that the schemes for this program make has {least}{kept}"
+        ));
         self.out_of_reach(text + self.kept_table().unwrap_or_default())
     }
 

@@ -192,8 +192,10 @@ impl LayerInputs {
         };
         found.ok_or_else(|| {
             let problem = format!(
-                "holds no statistics of layer `{layer}`, which is to get an activation scale"
+                "holds no statistics of layer `{layer}`, which is to get a scale of its inputs\n  name statistics that \
+                 have them, or keep the layer ("
             );
+            let problem = Text::from(problem) + Setting::new("keep") + ")";
             ConvertError::misfit(self.statistics.path(), problem)
         })
     }

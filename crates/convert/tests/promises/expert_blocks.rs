@@ -382,7 +382,8 @@ fn banks_kept_in_another_layout_are_told_of_this_one() {
     assert_eq!(plan.layout, Layout::CompressedTensors);
     let notes: Vec<String> = plan.notes.iter().map(ToString::to_string).collect();
     let told = |note: &String| {
-        note.contains("4 expert banks stay") && note.contains("layout `mxfp4` stores as `mxfp4`")
+        note.contains("4 expert banks stay")
+            && note.contains("layout `mxfp4` has codes for (`mxfp4`)")
     };
     assert!(notes.iter().any(told), "{notes:?}");
 }

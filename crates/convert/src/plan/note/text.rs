@@ -25,6 +25,9 @@ impl Note {
                  model's own `config.json` it would be a folder for servers"
             )
             .into(),
+            Note::StoredInputScales { layers, of } => {
+                format!("scales of inputs are stored for {layers} of {}", counted(*of, "layer")).into()
+            }
             Note::InputScales { layers } => input_scales(*layers).into(),
             Note::CacheScales { tensors } => cache_scales(*tensors).into(),
             Note::Copy { prefix, tensors, bytes } => copy(prefix, *tensors, *bytes).into(),
@@ -319,7 +322,7 @@ fn expert_banks(banks: &ExpertBanks) -> String {
 fn stored_as_banks(layout: Layout) -> String {
     let read = CATALOG.iter().filter(|entry| reads_banks(layout, entry.scheme));
     let names: Vec<String> = read.map(|entry| format!("`{}`", entry.name)).collect();
-    format!("which layout `{layout}` stores as {}", names.join(", "))
+    format!("which layout `{layout}` has codes for ({})", names.join(", "))
 }
 
 fn without_statistics(weights: &[String]) -> String {
