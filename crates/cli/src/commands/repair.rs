@@ -16,8 +16,7 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
         return write_repaired(options);
     }
     let diagnosis = diagnose(&options.rewrite.input)?;
-    let is_sound = diagnosis.repairs.is_empty() && diagnosis.defects.is_empty();
-    if options.write && !is_sound {
+    if options.write && !diagnosis.is_file_sound() {
         return write_repaired(options);
     }
     if options.rewrite.run.json {
@@ -25,7 +24,7 @@ pub(crate) fn run(options: &RepairOptions) -> anyhow::Result<bool> {
     } else if !options.rewrite.run.quiet {
         print(&describe(options, &diagnosis))?;
     }
-    Ok(is_sound)
+    Ok(diagnosis.is_file_sound() && diagnosis.contradictions.is_empty())
 }
 
 fn write_repaired(options: &RepairOptions) -> anyhow::Result<bool> {
@@ -58,8 +57,9 @@ fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
 
 fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
     let input = path(&options.rewrite.input);
-    if diagnosis.repairs.is_empty() && diagnosis.defects.is_empty() {
-        return format!("{input}: nothing to repair");
+    let configuration = describe_configuration(&diagnosis.contradictions);
+    if diagnosis.is_file_sound() {
+        return format!("{input}: nothing to repair{configuration}");
     }
     let mut text = format!(
         "{input}: {} that can be repaired, {} that cannot\n",
@@ -77,7 +77,21 @@ fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
         true => "nothing was written; `--write` writes the repaired file",
         false => "not all of it can be repaired: start from the original weights",
     };
-    text
+    text + &configuration
+}
+
+/// Describes what the configuration beside a file says otherwise than its codes.
+fn describe_configuration(contradictions: &[Defect]) -> String {
+    let Some(first) = contradictions.first() else { return String::new() };
+    let others = match contradictions.len() - 1 {
+        0 => String::new(),
+        others => format!("and {} of other layers\n", counted(others, "contradiction")),
+    };
+    format!(
+        "\n{}{others}`roundwise migrate --to compressed-tensors`, or the layout that its codes have, writes the configuration of a \
+         folder anew",
+        describe_defect("beside the file", first)
+    )
 }
 
 fn describe_defect(verdict: &str, defect: &Defect) -> String {

@@ -523,9 +523,15 @@ fn sizes_of_groups_and_blocks_are_held_against_the_configuration() {
         }
         *told = 32.into();
         folder.write("out/config.json", config.to_string().as_bytes());
-        let run = folder.run(&["verify", "in", "out"]);
-        assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
-        assert!(run.stdout.contains(problem), "{}", run.stdout);
+        for command in [&["verify", "in", "out"][..], &["repair", "out"]] {
+            let run = folder.run(command);
+            assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
+            assert!(run.stdout.contains(problem), "{}", run.stdout);
+        }
+        // By the codes, the configuration is written anew.
+        let layout = flags.get(3).unwrap_or(&"compressed-tensors");
+        folder.done(&["migrate", "out", "--to", layout, "-o", "mended"]);
+        folder.done(&["verify", "in", "mended"]);
     }
 }
 

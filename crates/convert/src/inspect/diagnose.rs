@@ -16,9 +16,20 @@ pub struct Diagnosis {
     /// Defects without a remedy.
     #[serde(serialize_with = "defects_as_findings")]
     pub defects: Vec<Defect>,
+    /// What the configuration beside the file says of codes that they are not, or does not say. A migration to the layout
+    /// that they have writes it anew.
+    #[serde(serialize_with = "defects_as_findings")]
+    pub contradictions: Vec<Defect>,
     /// How the repaired file is laid out.
     #[serde(serialize_with = "crate::report::named::name")]
     pub layout: Layout,
+}
+
+impl Diagnosis {
+    /// Returns whether nothing is wrong with the file itself, whatever the configuration beside it says.
+    pub fn is_file_sound(&self) -> bool {
+        self.repairs.is_empty() && self.defects.is_empty()
+    }
 }
 
 /// Looks for known defects, in headers and markers alone.
@@ -27,10 +38,10 @@ pub struct Diagnosis {
 /// [`ConvertError::File`] when the file itself cannot be read.
 pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
     let source = Source::open_repaired(path)?;
-    let defects = source.stored.defects;
+    let (defects, contradictions) = (source.stored.defects, source.stored.contradictions);
     let repaired = source.repaired.map(|repaired| (repaired.repairs, repaired.layout));
     let (repairs, layout) = repaired.unwrap_or_default();
-    Ok(Diagnosis { repairs, defects, layout })
+    Ok(Diagnosis { repairs, defects, contradictions, layout })
 }
 
 #[derive(Serialize)]
