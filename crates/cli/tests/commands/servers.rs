@@ -599,6 +599,28 @@ fn an_output_has_a_name_that_says_what_is_written() {
     }
 }
 
+/// What is kept is not looked at for its rounding, and all that a model answers comes through it.
+#[test]
+fn a_kept_weight_that_holds_no_numbers_is_told() {
+    for (name, bytes) in
+        [("model.embed_tokens.weight", [0xC0, 0x7F]), ("model.norm.weight", [0x80, 0xFF])]
+    {
+        let folder = changed_model(&config("llama"), &|tensors| {
+            let tensor = tensors.iter_mut().find(|it| it.name == name).unwrap();
+            tensor.dtype = "BF16".into();
+            let count: usize = tensor.shape.iter().product();
+            tensor.bytes = vec![0; 2 * count];
+            tensor.bytes[2 * count - 2..].copy_from_slice(&bytes);
+        });
+        let told = folder.done(&["convert", "in", "-o", "out", "--report", "r.json"]);
+        let words = format!("`{name}`, which stays as it is, holds a NaN or an infinity");
+        assert!(told.contains(&words), "{told}");
+        let report: Value = serde_json::from_slice(&folder.read("r.json")).unwrap();
+        let marked = report["tensors"].as_array().unwrap().iter();
+        assert_eq!(marked.filter(|it| it["is_not_finite"] == true).count(), 1);
+    }
+}
+
 /// Mistral's own program reads another file of the same folder.
 #[test]
 fn the_file_that_transformers_reads_is_taken_of_a_folder_with_several() {

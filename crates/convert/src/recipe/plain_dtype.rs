@@ -34,6 +34,11 @@ impl PlainDtype {
         }
     }
 
+    /// Returns what a dtype is among these.
+    pub(crate) fn of(dtype: Dtype) -> Option<Self> {
+        Self::NAMES.into_iter().map(|(_, it)| it).find(|it| it.dtype() == dtype)
+    }
+
     /// Returns the dtype that numbers had before they became codes, BF16 where nobody knows.
     pub(crate) fn of_numbers(dtype: Option<Dtype>) -> Self {
         match dtype {

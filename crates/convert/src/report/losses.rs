@@ -48,7 +48,20 @@ pub(crate) fn losses(tensors: &[TensorReport]) -> Vec<Text> {
         }
     }
     let ruined = by_cause.into_iter().map(|((cause, _), ruined)| described(cause, &ruined));
-    ruined.chain(empty(tensors)).collect()
+    ruined.chain(empty(tensors)).chain(not_finite(tensors)).collect()
+}
+
+/// Describes kept weights with numbers that are none, whatever a model answers with them.
+fn not_finite(tensors: &[TensorReport]) -> Option<Text> {
+    let mut found = tensors.iter().filter(|tensor| tensor.is_not_finite);
+    let first = &found.next()?.name;
+    let hold = match found.count() {
+        0 => format!("`{first}`, which stays as it is, holds"),
+        more => format!("{} tensors (`{first}`, …), which stay as they are, hold", more + 1),
+    };
+    Some(Text::from(format!(
+        "{hold} a NaN or an infinity, and a model answers with such, too; fetch the model again, or start from another"
+    )))
 }
 
 /// Describes weights of which nothing is there: training leaves none, and what is missing of a file counts as zeros.
@@ -201,6 +214,7 @@ mod tests {
             weight_error: error,
             narrowing_error,
             zeroed_share: None,
+            is_not_finite: false,
             weight_norm: Some(norm),
             rounding: None,
             seconds: 0.0,

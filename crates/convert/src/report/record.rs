@@ -17,6 +17,8 @@ pub(crate) struct TensorRecord {
     /// Share of numbers that became 0, bit by bit.
     #[serde(default)]
     zeroed: Option<u64>,
+    #[serde(default)]
+    is_not_finite: bool,
     rounding: Option<LayerRounding>,
     /// `‖E‖²` of nearest codes, which JSON of a [`LayerRounding`] lacks.
     nearest_energy: f64,
@@ -33,6 +35,7 @@ impl TensorRecord {
                 .zip(report.weight_norm)
                 .map(|(error, norm)| [error, norm].map(f64::to_bits)),
             zeroed: report.zeroed_share.map(f64::to_bits),
+            is_not_finite: report.is_not_finite,
             nearest_energy: report
                 .rounding
                 .as_ref()
@@ -63,6 +66,7 @@ impl TensorReport {
             (self.narrowing_error, self.weight_norm) = (Some(error), Some(norm));
         }
         self.zeroed_share = record.zeroed.map(f64::from_bits);
+        self.is_not_finite = record.is_not_finite;
         let with_energy =
             |rounding| LayerRounding { nearest_energy: record.nearest_energy, ..rounding };
         self.rounding = record.rounding.clone().map(with_energy);

@@ -37,6 +37,9 @@ pub struct TensorReport {
     /// Share of the numbers other than 0 that became 0, where that is most of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zeroed_share: Option<f64>,
+    /// Whether numbers that stay as they are hold a NaN or an infinity.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_not_finite: bool,
     /// `‖W‖`, in model units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_norm: Option<f64>,
@@ -63,6 +66,7 @@ impl TensorReport {
             weight_error: None,
             narrowing_error: None,
             zeroed_share: None,
+            is_not_finite: false,
             weight_norm: None,
             rounding: None,
             seconds: 0.0,

@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use roundwise_layout::{ForeignLayer, MatmulPrecision, PackedTensor};
+use roundwise_layout::{
+    ForeignLayer, MatmulPrecision, PackedTensor, layer_of_bias, layer_of_weight,
+};
 use roundwise_scheme::{FloatDtype, QuantizedMatrix, Rotation, Scheme, zeroed};
 use roundwise_tensor_file::{PIECE_BYTES, TensorHeader, pieces};
 
 use crate::error::ConvertError;
+use crate::plan::reason::Reason;
 use crate::plan::{Action, Decision, PlannedTensor};
 use crate::recipe::{PlainDtype, Rounding};
 use crate::report::TensorReport;
@@ -129,8 +132,8 @@ impl<'a> Output<'a> {
         let header = &planned.header;
         let mut written = match &planned.decision {
             Decision::Copy if planned.is_merged => self.merge(header, buffers)?,
-            Decision::Copy => self.copy(header, &header.name, buffers)?,
-            Decision::Rename { name } => self.copy(header, name, buffers)?,
+            Decision::Copy => self.copy(planned, &header.name, report, buffers)?,
+            Decision::Rename { name } => self.copy(planned, name, report, buffers)?,
             Decision::Decode { dtype } => self.decode(planned, *dtype, report, buffers)?,
             Decision::Repack { scheme, matmul_precision, .. } if planned.experts().is_some() => {
                 self.repack_bank(planned, *scheme, *matmul_precision, buffers)?
@@ -248,16 +251,25 @@ impl<'a> Output<'a> {
     /// - `name`: in the output
     fn copy(
         &self,
-        header: &TensorHeader,
+        planned: &PlannedTensor,
         name: &str,
+        report: &mut TensorReport,
         buffers: &mut Buffers,
     ) -> Result<Vec<String>, Stop> {
+        let header = &planned.header;
+        // Of weights that are kept for it a note tells; a mask may be made of infinities.
+        let is_weight = layer_of_weight(name).or_else(|| layer_of_bias(name)).is_some();
+        let is_told = matches!(planned.reason, Reason::NotFinite { .. });
+        let numbers = PlainDtype::of(header.dtype).filter(|_| is_weight && !is_told);
         let mut memory = buffers.take();
         memory.resize(header.byte_len().min(PIECE_BYTES) as usize, 0);
         for piece in pieces(header.byte_len()) {
             let length = piece.end - piece.start;
             let buffer = &mut memory[..length as usize];
             self.input.source.checkpoint.read_into(header, piece.start, buffer)?;
+            let row = buffer.len() / numbers.map_or(1, PlainDtype::width);
+            report.is_not_finite |=
+                numbers.is_some_and(|dtype| first_row_not_finite(dtype, buffer, row).is_some());
             self.file.write_part(name, piece.start, buffer)?;
             self.passed(length)?;
         }
