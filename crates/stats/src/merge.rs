@@ -46,6 +46,14 @@ impl<'a> Merge<'a> {
         &self.weakened
     }
 
+    /// Returns the layers that one of several sources has, and no other: those of another model are.
+    pub fn in_one_only(&self) -> impl Iterator<Item = &LayerShape> {
+        let is_of = |source: &&Statistics, layer: &LayerShape| source.get(&layer.module).is_some();
+        let count =
+            move |layer: &LayerShape| self.sources.iter().filter(|it| is_of(it, layer)).count();
+        self.layers().filter(move |layer| self.sources.len() > 1 && count(layer) == 1)
+    }
+
     /// Returns the layers of the result, sorted by module.
     pub fn layers(&self) -> impl Iterator<Item = &LayerShape> {
         self.plans.iter().map(|plan| &plan.shape)

@@ -150,6 +150,13 @@ fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
             counted(merge.weakened().len(), "layer")
         );
     }
+    let lone = merge.in_one_only().count();
+    if lone > 0 {
+        text += &format!(
+            "\nnote: {} in one of the files alone, as those of another model are",
+            counted(lone, "layer")
+        );
+    }
     print(&text)?;
     Ok(())
 }

@@ -298,7 +298,11 @@ fn statistics_are_shown_merged_and_collected() {
     }
     assert!(!text.contains("warning"), "{text}");
     let merge = ["stats", "merge", "both.stats.safetensors", "one.stats.safetensors", "-o"];
-    folder.done(&[&merge[..], &["sum.stats.safetensors"]].concat());
+    let told = folder.done(&[&merge[..], &["sum.stats.safetensors"]].concat());
+    assert!(
+        told.contains("1 layer in one of the files alone, as those of another model"),
+        "{told}"
+    );
     let shown = folder.json(&["stats", "show", "sum.stats.safetensors", "--json"]);
     for key in ["second_moment", "mixed_moment", "weighted_moment", "output_moment", "has_gradient"]
     {
@@ -311,7 +315,8 @@ fn statistics_are_shown_merged_and_collected() {
     // One alone becomes a side-car, which is how an importance matrix becomes one.
     let itself = ["stats", "merge", "one.stats.safetensors", "-o", "./one.stats.safetensors"];
     folder.refused(&[&itself[..], &["--force"]].concat(), 2, &["this is an input"]);
-    folder.done(&["stats", "merge", "one.stats.safetensors", "-o", "x"]);
+    let told = folder.done(&["stats", "merge", "one.stats.safetensors", "-o", "x"]);
+    assert!(!told.contains("alone"), "{told}");
     let [before, after] = ["one.stats.safetensors", "x"]
         .map(|file| folder.json(&["stats", "show", file, "--json"])["layers"].clone());
     assert_eq!(before, after);
