@@ -1,7 +1,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use burn_flex::FlexDevice;
 use burn_ndarray::NdArrayDevice;
@@ -21,6 +21,15 @@ pub struct Engine {
     usage: Arc<UsageCounter>,
     /// Whether an operation on the device has failed.
     is_lost: Arc<AtomicBool>,
+    substitutes: Arc<Substitutes>,
+}
+
+/// What computes in an engine's place, opened when it is first needed. One for all clones, so that matrices of one
+/// computation serve the next, and all that are on the device are counted together.
+#[derive(Debug, Default)]
+struct Substitutes {
+    tiles: OnceLock<Engine>,
+    cpu: OnceLock<Engine>,
 }
 
 /// Where a computation was made that was asked of a device.
@@ -57,7 +66,7 @@ impl Engine {
                 Self::open(Device::Cpu)
             }
             Device::Auto => Ok(Self::chosen()),
-            Device::Cpu => Ok(Self::of(device, Handle::Flex(FlexDevice), CPU)),
+            Device::Cpu => Ok(Self::cpu()),
             Device::NdArray => {
                 Ok(Self::of(device, Handle::NdArray(NdArrayDevice::Cpu), "burn-ndarray"))
             }
@@ -75,7 +84,12 @@ impl Engine {
             choice: None,
             usage: UsageCounter::new(Limits::NONE, None),
             is_lost: Arc::default(),
+            substitutes: Arc::default(),
         }
+    }
+
+    fn cpu() -> Self {
+        Self::of(Device::Cpu, Handle::Flex(FlexDevice), CPU)
     }
 
     fn of_gpu(device: Device, gpu: Gpu) -> Self {
@@ -95,10 +109,7 @@ impl Engine {
                 let name = engine.name.clone();
                 because(engine, Choice::DiscreteGpu { name, cuda })
             }
-            Err(graphics) => {
-                let cpu = Self::of(Device::Cpu, Handle::Flex(FlexDevice), CPU);
-                because(cpu, Choice::Cpu { cuda, graphics })
-            }
+            Err(graphics) => because(Self::cpu(), Choice::Cpu { cuda, graphics }),
         }
     }
 
@@ -172,7 +183,8 @@ impl Engine {
     #[must_use]
     pub fn limited(&self, room_bytes: u64) -> Self {
         let limits = Limits { room_bytes, ..self.limits() };
-        Self { usage: UsageCounter::new(limits, None), ..self.clone() }
+        let usage = UsageCounter::new(limits, None);
+        Self { usage, substitutes: Arc::default(), ..self.clone() }
     }
 
     /// Returns an engine that keeps matrices on the host and multiplies them on the device, a tile of each
@@ -181,7 +193,8 @@ impl Engine {
     pub fn in_tiles(&self) -> Self {
         let tiles = Tiles::on(self.limited(self.limits().room_bytes));
         let usage = UsageCounter::new(Limits::NONE, Some(tiles));
-        Self { handle: Handle::Flex(FlexDevice), usage, ..self.clone() }
+        let handle = Handle::Flex(FlexDevice);
+        Self { handle, usage, substitutes: Arc::default(), ..self.clone() }
     }
 
     /// Runs a computation on this device, and turns what it fails of into an error.
@@ -228,14 +241,15 @@ impl Engine {
         let failure = match failure.is_shortage() {
             false => failure,
             true => {
-                let tiled = self.in_tiles();
-                match tiled.attempt(|| compute(&tiled)) {
+                let tiled = self.substitutes.tiles.get_or_init(|| self.in_tiles());
+                match tiled.attempt(|| compute(tiled)) {
                     Ok(found) => return Ok((found?, Venue::Tiles(failure))),
                     Err(failure) => failure,
                 }
             }
         };
-        Ok((compute(&Self::open(Device::Cpu)?)?, Venue::Cpu(failure)))
+        let cpu = self.substitutes.cpu.get_or_init(Self::cpu);
+        Ok((compute(cpu)?, Venue::Cpu(failure)))
     }
 
     /// Moves a matrix to the device. Copies nothing on a CPU.

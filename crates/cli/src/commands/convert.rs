@@ -203,8 +203,16 @@ fn extract(options: &ConvertOptions, job: &Job, rank: NonZeroUsize) -> anyhow::R
     )?;
     if is_told(options) {
         let most = if lora.rank < rank.get() { ", the highest that they have," } else { "" };
+        let on_cpu = match lora.cpu_layers.as_slice() {
+            [] => String::new(),
+            [first, ..] => format!(
+                "\n  {} computed on the CPU, where the device failed: `{first}`{}",
+                counted(lora.cpu_layers.len(), "layer"),
+                if lora.cpu_layers.len() > 1 { ", …" } else { "" }
+            ),
+        };
         tell(&format!(
-            "{}: {} of rank {}{most} that leave {:.1} % of the error\n  {LOADER_OF_ERRORS}",
+            "{}: {} of rank {}{most} that leave {:.1} % of the error\n  {LOADER_OF_ERRORS}{on_cpu}",
             lora.path.display(),
             counted(lora.layers, "layer"),
             lora.rank,

@@ -43,6 +43,26 @@ fn a_matrix_that_finds_no_room_leaves_the_others_usable() {
     }
 }
 
+/// Several schemes of one layer share what was found for the first.
+#[test]
+fn what_is_computed_without_room_serves_the_next_computation() {
+    for engine in hosts() {
+        let engine = engine.limited(1000);
+        let upload = |engine: &Engine| {
+            let whole = engine.upload(Matrix::from_fn(40, 40, |_, _| 1.0));
+            let _ = whole.multiply(&whole);
+            Ok::<_, ComputeError>((engine.clone(), whole))
+        };
+        let [(_, first), (second, _)] =
+            [engine.run(upload), engine.clone().run(upload)].map(|found| {
+                let (found, venue) = found.unwrap();
+                assert!(matches!(venue, Venue::Tiles(_)), "{venue:?}");
+                found
+            });
+        assert!(second.holds(&first));
+    }
+}
+
 #[test]
 fn without_room_only_tiles_are_on_the_device() {
     const SIDE: usize = 60;

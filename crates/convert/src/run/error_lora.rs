@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use roundwise_compute::{Device, Engine, Matrix, SvdOptions, truncated_svd};
+use roundwise_compute::{Device, Engine, Matrix, SvdOptions, Venue, truncated_svd};
 use roundwise_layout::{StoredLayer, weight_of};
 use roundwise_tensor_file::{Dtype, Manifest, Overwrite, TensorFileWriter, TensorSpec};
 
@@ -26,6 +26,8 @@ pub struct ErrorLora {
     pub bytes: u64,
     /// `‖E − UV‖ / ‖E‖` of all layers together, E = W − Ŵ: the share of the error that is left.
     pub left: f64,
+    /// Layers that were computed on the CPU, for the device failed.
+    pub cpu_layers: Vec<String>,
 }
 
 /// Returns the path of the adapter of an output, which is beside it.
@@ -77,10 +79,14 @@ pub fn extract_error_lora(
     output.limit_permissions(original.checkpoint.files());
     // One layer after the other, with one error in memory at a time.
     let [mut before, mut after] = [0.0, 0.0];
+    let mut cpu_layers = vec![];
     for (stored, shape) in &layers {
         let error = error_of(&original, &converted, stored, *shape)?;
         let energy = roundwise_compute::elementwise::squared_norm(error.values());
-        let (up, down, found) = factors(&engine, error, rank_of(*shape), &stored.layer)?;
+        let ((up, down, found), venue) = factors(&engine, error, rank_of(*shape), &stored.layer)?;
+        if matches!(venue, Venue::Cpu(_)) {
+            cpu_layers.push(stored.layer.clone());
+        }
         before += energy;
         // The singular vectors are orthogonal: ‖E − UV‖² = ‖E‖² − ‖UV‖².
         after += (energy - found).max(0.0);
@@ -91,7 +97,8 @@ pub fn extract_error_lora(
     // Codes without any error, of zeros for example, leave nothing.
     let left = if before > 0.0 { (after / before).sqrt() } else { 0.0 };
     let rank = layers.iter().map(|(_, shape)| rank_of(*shape)).max().unwrap_or_default();
-    Ok(ErrorLora { path, layers: layers.len(), rank, bytes: committed.bytes, left })
+    let (layers, bytes) = (layers.len(), committed.bytes);
+    Ok(ErrorLora { path, layers, rank, bytes, left, cpu_layers })
 }
 
 /// Returns the layers in codes that stand for a weight of the original, with its shape.
@@ -157,18 +164,18 @@ fn error_of(
     Ok(Matrix::new(shape[0], shape[1], error)?)
 }
 
-/// Returns up, down, and `‖up · down‖²`.
+/// Returns up, down, and `‖up · down‖²`, and where they were computed.
 fn factors(
     engine: &Engine,
     error: Matrix,
     rank: usize,
     layer: &str,
-) -> Result<(Matrix, Matrix, f64), ConvertError> {
+) -> Result<((Matrix, Matrix, f64), Venue), ConvertError> {
     let options = SvdOptions::new(rank, seed_of(layer));
-    let svd = match engine.device().is_gpu() {
+    let (svd, venue) = match engine.device().is_gpu() {
         // Kept, should the device fail.
-        true => engine.run(|engine| truncated_svd(engine, error.clone(), &options))?.0,
-        false => truncated_svd(engine, error, &options)?,
+        true => engine.run(|engine| truncated_svd(engine, error.clone(), &options))?,
+        false => (truncated_svd(engine, error, &options)?, Venue::Device),
     };
     // All of the singular values go into one factor. Their roots in both would give the same
     // product.
@@ -178,7 +185,7 @@ fn factors(
         values.for_each(|(value, factor)| *value *= factor);
     }
     let found = svd.singular_values.iter().map(|value| f64::from(*value).powi(2)).sum();
-    Ok((up, svd.v.transposed(), found))
+    Ok(((up, svd.v.transposed(), found), venue))
 }
 
 fn bytes(matrix: &Matrix) -> Vec<u8> {
