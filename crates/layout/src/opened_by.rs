@@ -3,7 +3,7 @@ use roundwise_scheme::{GridKind, Scheme, Tiling};
 use crate::layout::Layout;
 use crate::marker::format::Format;
 use crate::opener::Opener;
-use crate::served::{Served, VLLM};
+use crate::served::{Codes, Served, VLLM};
 
 /// How the experts of a model are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum ExpertStorage {
     AlikeInLayers,
     /// Those of some layer in several ways.
     Mixed,
+    /// As plain numbers, beside other layers in codes.
+    Kept,
 }
 
 /// Returns the program that opens `scheme` in `layout` where the model has experts, each of them a matrix by
@@ -26,6 +28,11 @@ pub fn opener_of_experts(layout: Layout, scheme: Scheme, experts: ExpertStorage)
         (Some(served), ExpertStorage::Alike) => served.experts_opened_by,
         (Some(_), ExpertStorage::AlikeInLayers) => VLLM,
         (Some(_), ExpertStorage::Mixed) => Opener::NONE,
+        // transformers (5.23) then looks for packed codes of experts alone, and fails.
+        (Some(Served { codes: Codes::Words | Codes::PackedNibbles, .. }), ExpertStorage::Kept) => {
+            VLLM
+        }
+        (Some(served), ExpertStorage::Kept) => served.experts_opened_by,
         (None, _) => opener(layout, scheme),
     }
 }

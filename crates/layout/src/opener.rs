@@ -109,6 +109,19 @@ impl Opener {
         }
     }
 
+    /// Returns the servers that are left of these without transformers.
+    pub fn but_transformers(self) -> Opener {
+        match self.kind {
+            OpenerKind::Servers(Servers::All | Servers::ButTransformers) => {
+                Opener::servers("vLLM and SGLang", Servers::ButTransformers)
+            }
+            OpenerKind::Servers(Servers::ButSglang | Servers::Vllm) => {
+                Opener::servers("vLLM", Servers::Vllm)
+            }
+            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => self,
+        }
+    }
+
     /// Returns a program that needs no custom nodes.
     pub(crate) const fn stock(name: &'static str) -> Self {
         Self { name, kind: OpenerKind::StockComfyUi }

@@ -154,7 +154,7 @@ impl Served {
 }
 
 /// Returns what compressed-tensors is told of the weights of layers in a scheme.
-pub(crate) fn weights(scheme: Scheme) -> Value {
+pub(crate) fn weights_entry(scheme: Scheme) -> Value {
     let kind = match scheme.grid() {
         GridKind::Int4 | GridKind::Int8 => "int",
         GridKind::E2m1 | GridKind::E4m3 | GridKind::E5m2 | GridKind::F16 | GridKind::Bf16 => {

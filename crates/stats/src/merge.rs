@@ -46,7 +46,7 @@ impl<'a> Merge<'a> {
         &self.weakened
     }
 
-    /// Returns the layers that one of several sources has, and no other: those of another model are.
+    /// Returns the layers that only one of several sources has, which suggests another model.
     pub fn in_one_only(&self) -> impl Iterator<Item = &LayerShape> {
         let is_of = |source: &&Statistics, layer: &LayerShape| source.get(&layer.module).is_some();
         let count =

@@ -88,9 +88,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
             match (of_one_model(&names), files) {
                 (Some(shard), _) => all_shards(folder, &shard, &names),
                 (None, [(_, path)]) => Ok(Located::Single(path.clone())),
-                (None, _)
-                    if names.iter().any(|name| name == OF_TRANSFORMERS) && has_config(folder) =>
-                {
+                (None, _) if is_of_transformers(folder, &names) => {
                     let others = names.into_iter().filter(|name| name != OF_TRANSFORMERS);
                     Ok(Located::OfSeveral(folder.join(OF_TRANSFORMERS), others.collect()))
                 }
@@ -104,8 +102,12 @@ fn locate_in_folder(folder: &Path) -> Result<Located, TensorFileError> {
 /// Mistral's `consolidated.safetensors`.
 const OF_TRANSFORMERS: &str = "model.safetensors";
 
-fn has_config(folder: &Path) -> bool {
-    folder.join("config.json").is_file()
+/// Returns whether transformers reads one of several files of a folder, and nothing of the others: an adapter beside the
+/// model it would add.
+fn is_of_transformers(folder: &Path, names: &[String]) -> bool {
+    let has_adapter = names.iter().any(|name| name.starts_with("adapter_model"));
+    let has_model = names.iter().any(|name| name == OF_TRANSFORMERS);
+    has_model && !has_adapter && folder.join("config.json").is_file()
 }
 
 /// Takes the shards of a model that has no index, none of which may be missing.

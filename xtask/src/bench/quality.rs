@@ -140,9 +140,7 @@ fn measure_language(workspace: &Workspace, bench: &QualityBench, options: &Optio
         true => stored(workspace, "language")?,
         false => bench.language(options.tokens, options.keep_statistics, &options.knowledge)?,
     };
-    if options.only_times || !options.keep_statistics {
-        replace(&mut language.figures, bench.collecting_times()?.into());
-    }
+    replace(&mut language.figures, bench.collecting_times()?.into());
     print_figures(&language.figures);
     record::write(workspace, "language", language)
 }

@@ -1,7 +1,7 @@
 use anyhow::bail;
 use roundwise_convert::RecipeFile;
 use roundwise_convert::inspect::{Diagnosis, diagnose};
-use roundwise_convert::layout::Defect;
+use roundwise_convert::layout::{Defect, Layout};
 
 use super::rewrite;
 use crate::arguments::{RepairOptions, RewriteOptions, WriteOptions};
@@ -57,7 +57,7 @@ fn refuse_idle_flags(options: &RepairOptions) -> anyhow::Result<()> {
 
 fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
     let input = path(&options.rewrite.input);
-    let configuration = describe_configuration(&diagnosis.contradictions);
+    let configuration = describe_configuration(diagnosis);
     if diagnosis.is_file_sound() {
         return format!("{input}: nothing to repair{configuration}");
     }
@@ -81,15 +81,16 @@ fn describe(options: &RepairOptions, diagnosis: &Diagnosis) -> String {
 }
 
 /// Describes what the configuration beside a file says otherwise than its codes.
-fn describe_configuration(contradictions: &[Defect]) -> String {
-    let Some(first) = contradictions.first() else { return String::new() };
+fn describe_configuration(diagnosis: &Diagnosis) -> String {
+    let Some(first) = diagnosis.contradictions.first() else { return String::new() };
+    let contradictions = &diagnosis.contradictions;
+    let layout = diagnosis.servers_layout.unwrap_or(Layout::CompressedTensors);
     let others = match contradictions.len() - 1 {
         0 => String::new(),
         others => format!("and {} of other layers\n", counted(others, "contradiction")),
     };
     format!(
-        "\n{}{others}`roundwise migrate --to compressed-tensors`, or the layout that its codes have, writes the configuration of a \
-         folder anew",
+        "\n{}{others}with the model's own `config.json` beside it, `roundwise migrate --to {layout}` writes what it says of codes anew",
         describe_defect("beside the file", first)
     )
 }

@@ -153,7 +153,7 @@ fn merge(options: &StatsMergeOptions) -> anyhow::Result<()> {
     let lone = merge.in_one_only().count();
     if lone > 0 {
         text += &format!(
-            "\nnote: {} in one of the files alone, as those of another model are",
+            "\nnote: {} in only one of the files, which may be of another model",
             counted(lone, "layer")
         );
     }

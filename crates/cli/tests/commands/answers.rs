@@ -97,10 +97,11 @@ fn every_key_of_the_report_is_documented() {
     let served = served.json(&[&arguments[..], &["--inputs", "dynamic", "--json"]].concat());
     let blocks = Folder::with("m.gguf", &crate::containers::gguf());
     let blocks = blocks.json(&["convert", "m.gguf", "--scheme", "fp16", "--keep", "a", "--json"]);
-    // Beside one large number all others become 0.
+    // Beside one large number all others become 0. A norm that is none is kept.
     let mut outlier = gaussian(64, 64, 3);
     outlier.values[0] = 1e4;
-    let outlier = safetensors(&[Tensor::f32("a.weight", &outlier)]);
+    let norm = Tensor::new("norm.weight", "F32", &[1], f32::NAN.to_le_bytes().to_vec());
+    let outlier = safetensors(&[Tensor::f32("a.weight", &outlier), norm]);
     let zeroed = Folder::with("m.safetensors", &outlier);
     let zeroed = zeroed.json(&["convert", "m.safetensors", "--scheme", "int8", "--json"]);
     // What only a GPU, or its failure, brings about.

@@ -179,7 +179,7 @@ fn a_file_of_another_kind_is_never_replaced_by_what_was_measured() {
 fn schemes_that_the_layout_cannot_store_are_refused_by_name() {
     let folder = folder();
     let named = ["--for", "comfyui", "--schemes", "int8-row,int4-group-128"];
-    let words = ["int4-group-128", "comfy"];
+    let words = ["int4-group-128", "ComfyUI"];
     folder.refused(&[&["sensitivity", "m.safetensors"][..], &named].concat(), 2, &words);
 }
 

@@ -322,7 +322,7 @@ fn a_folder_with_tensors_that_its_family_does_not_have_is_not_promised() {
             "model.layers.0.self_attn.q_proj.bias",
             "switches no bias on that would be `model.layers.0.self_attn.q_proj.bias`",
         ),
-        ("model.layers.0.self_attn.q_norm.weight", "is no name of a `llama` in transformers"),
+        ("model.layers.0.self_attn.q_norm.weight", "is no name that files of a `llama` have"),
     ] {
         let folder = changed_model(&config("llama"), &|tensors| tensors.push(vector(name, 128)));
         let text = folder.done(&["plan", "in"]);
@@ -490,8 +490,76 @@ fn a_configuration_that_says_something_else_of_the_codes_is_told() {
     std::fs::remove_file(folder.path("out/config.json")).unwrap();
     let run = folder.run(&["verify", "in", "out"]);
     assert_eq!(run.code, 3, "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("no `config.json` beside it says of what model"), "{}", run.stdout);
+    assert!(run.stdout.contains("no `config.json` that can be read beside it"), "{}", run.stdout);
     assert!(folder.done(&["inspect", "out"]).contains("opened by: none: it holds layers in codes"));
+}
+
+/// Programs then miss tensors, or read numbers as codes.
+#[test]
+fn entries_about_the_whole_file_are_held_against_it() {
+    let folder = model();
+    folder.done(&["convert", "in", "-o", "out", "--scheme", "int4-group-128"]);
+    let config: Value = serde_json::from_slice(&folder.read("out/config.json")).unwrap();
+    for (change, problem) in [
+        (json!({"quantization_status": "frozen"}), "says `quantization_status: frozen`"),
+        (json!({"kv_cache_scheme": {"num_bits": 8, "dynamic": false}}), "has a `kv_cache_scheme`"),
+        (json!({"ignore": []}), "holds `lm_head` as plain numbers"),
+        (
+            json!({"config_groups": {"group_0": {
+                "targets": ["Linear"], "weights": {"num_bits": 4, "actorder": "group"},
+            }}}),
+            "has no `weight_g_idx`",
+        ),
+    ] {
+        let mut config = config.clone();
+        let told = config["quantization_config"].as_object_mut().unwrap();
+        told.extend(change.as_object().unwrap().clone());
+        folder.write("out/config.json", config.to_string().as_bytes());
+        let run = folder.run(&["verify", "in", "out"]);
+        assert_eq!(run.code, 3, "{problem}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(problem), "{}", run.stdout);
+    }
+    // What another program calls layers, and what only it knows, says nothing of these.
+    let mut config = config.clone();
+    let group = &mut config["quantization_config"]["config_groups"]["group_0"];
+    group["targets"] = json!(["re:.*proj"]);
+    group["weights"]["num_bits"] = 8.into();
+    folder.write("out/config.json", config.to_string().as_bytes());
+    folder.done(&["verify", "in", "out"]);
+    config["quantization_config"]["quant_method"] = "unheard-of".into();
+    folder.write("out/config.json", config.to_string().as_bytes());
+    folder.done(&["verify", "in", "out"]);
+}
+
+/// transformers looks for packed codes of all experts there.
+#[test]
+fn kept_experts_beside_packed_codes_are_not_promised_to_transformers() {
+    let folder = model_with_experts();
+    let keep = ["--keep", "experts"];
+    for (scheme, opened) in [
+        ("int4-group-128", "opened by vLLM and SGLang\n"),
+        ("mxfp4", "opened by vLLM and SGLang\n"),
+        ("fp8-row", "opened by vLLM, SGLang and transformers"),
+    ] {
+        let plan = ["plan", "in", "--for", "vllm", "--scheme", scheme];
+        let text = folder.done(&[&plan[..], &keep].concat());
+        assert!(text.contains(opened), "{scheme}: {text}");
+    }
+    let convert = ["convert", "in", "--for", "transformers", "--scheme", "mxfp4"];
+    let words = ["transformers reads no experts as plain numbers beside packed codes"];
+    folder.refused(&[&convert[..], &keep].concat(), 2, &words);
+}
+
+/// Programs load the adapter that a folder describes.
+#[test]
+fn the_description_of_an_adapter_does_not_go_along_without_it() {
+    let folder = model();
+    folder.write("in/adapter_config.json", b"{\"peft_type\": \"LORA\"}");
+    let told = folder.done(&["convert", "in", "-o", "out"]);
+    assert!(told.contains("adapter_config.json"), "{told}");
+    assert!(!folder.names().contains(&"out/adapter_config.json".to_owned()));
+    folder.write("in/adapter_model.safetensors", &folder.read("in/model.safetensors"));
+    folder.refused(&["convert", "in", "-o", "other"], 1, &["adapter_model.safetensors"]);
 }
 
 #[test]
@@ -560,7 +628,7 @@ fn a_folder_whose_configuration_does_not_say_what_it_holds_is_told() {
     };
     let silent = r#"{"architectures": ["LlamaForCausalLM"], "model_type": null}"#;
     folder.write("in/config.json", silent.as_bytes());
-    told("without a `model_type`");
+    told("without `model_type`");
     std::fs::remove_file(folder.path("in/config.json")).unwrap();
     told("the folder holds no `config.json`");
     let text = folder.done(&[&convert[..], &["--for", "comfyui"]].concat());
@@ -788,9 +856,11 @@ fn a_model_with_experts_is_promised_to_transformers_only_where_it_joins_them() {
         let convert = ["convert", "in", "--for", "transformers", "--scheme", scheme, "-o", "out"];
         folder.refused(&convert, 2, &["transformers does not read", scheme]);
     }
-    for program in ["vllm", "sglang", "transformers"] {
+    for (program, title) in
+        [("vllm", "vLLM"), ("sglang", "SGLang"), ("transformers", "transformers")]
+    {
         let convert = ["convert", "in", "--scheme", "int4-group-128-asym", "--for", program];
-        let told = format!("{program} does not read");
+        let told = format!("{title} does not read");
         folder.refused(&convert, 2, &[&told, "no program is known that does"]);
     }
     // vLLM and SGLang take the scheme of the first one for all of a layer.
@@ -1101,7 +1171,7 @@ fn what_servers_could_not_open_is_refused_with_a_way_out() {
     folder.refused(
         &["convert", "in", "--for", "vllm", "--layout", "comfy"],
         2,
-        &["--layout", "vllm does not read"],
+        &["--layout", "vLLM does not read"],
     );
     folder.refused(
         &["convert", "in", "--for", "vllm", "--scheme", "int8-row-convrot"],

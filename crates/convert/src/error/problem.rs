@@ -1,6 +1,5 @@
 //! What is wrong, in a sentence for every error.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use roundwise_layout::{Defect, Layout};
@@ -135,12 +134,15 @@ fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
         count => format!("{count} layers cannot"),
     };
     let mut lines = vec![format!("{subject} go to layout `{layout}` as they are")];
-    let mut problems = BTreeMap::<&str, Vec<&str>>::new();
+    // In the order in which they are first met.
+    let mut problems: Vec<(&str, Vec<&str>)> = vec![];
     for (layer, problem) in layers {
-        problems.entry(problem).or_default().push(layer);
+        match problems.iter_mut().find(|(known, _)| known == problem) {
+            Some((_, layers)) => layers.push(layer),
+            None => problems.push((problem, vec![layer])),
+        }
     }
-    let shown = problems.iter().take(SHOWN);
-    lines.extend(shown.map(|(problem, layers)| {
+    lines.extend(problems.iter().take(SHOWN).map(|(problem, layers)| {
         let others = match layers.len() - 1 {
             0 => String::new(),
             others => format!(" and {others} more"),
@@ -148,7 +150,7 @@ fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
         format!("  `{}`{others}: {}", layers[0], problem.replace('\n', "\n  "))
     }));
     if problems.len() > SHOWN {
-        lines.push(format!("  and {} more problems", problems.len() - SHOWN));
+        lines.push(format!("  and {} of other kinds", counted(problems.len() - SHOWN, "problem")));
     }
     lines.join("\n")
 }

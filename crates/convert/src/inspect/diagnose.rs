@@ -20,6 +20,9 @@ pub struct Diagnosis {
     /// that they have writes it anew.
     #[serde(serialize_with = "defects_as_findings")]
     pub contradictions: Vec<Defect>,
+    /// The layout for servers that its first codes have.
+    #[serde(serialize_with = "crate::report::named::optional_name")]
+    pub servers_layout: Option<Layout>,
     /// How the repaired file is laid out.
     #[serde(serialize_with = "crate::report::named::name")]
     pub layout: Layout,
@@ -38,10 +41,12 @@ impl Diagnosis {
 /// [`ConvertError::File`] when the file itself cannot be read.
 pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
     let source = Source::open_repaired(path)?;
+    let mut layouts = source.stored.layers.values().filter_map(|layer| layer.spelling.layout());
+    let servers_layout = layouts.find(|layout| layout.is_for_servers());
     let (defects, contradictions) = (source.stored.defects, source.stored.contradictions);
     let repaired = source.repaired.map(|repaired| (repaired.repairs, repaired.layout));
     let (repairs, layout) = repaired.unwrap_or_default();
-    Ok(Diagnosis { repairs, defects, contradictions, layout })
+    Ok(Diagnosis { repairs, defects, contradictions, servers_layout, layout })
 }
 
 #[derive(Serialize)]

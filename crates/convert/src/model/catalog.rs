@@ -13,7 +13,8 @@ use crate::model::dialect::Dialect;
 use crate::model::kind::FileKind;
 use crate::model::pattern::LayerPattern;
 use crate::model::preset::{
-    FamilyRule, FamilyRules, KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role,
+    FamilyRule, FamilyRules, KeepRule, LayerNames, MatrixSizes, ModuleName, Origin, Preset, ReadAs,
+    RemoveRule, Role,
 };
 
 /// Name and text of every `presets/*.toml`, by name.
@@ -138,6 +139,12 @@ struct PresetFile {
     with_experts: Vec<String>,
     #[serde(default)]
     marks: Vec<FamilyRule>,
+    #[serde(default)]
+    sizes: Vec<MatrixSizes>,
+    #[serde(default)]
+    module_names: Vec<ModuleName>,
+    #[serde(default)]
+    without_kept_banks: Vec<String>,
     #[serde(default)]
     coded_banks: Vec<String>,
     #[serde(default)]
@@ -298,6 +305,9 @@ impl PresetFile {
             own_head_size: self.own_head_size.clone(),
             with_experts: self.with_experts.clone(),
             marks: self.marks.clone(),
+            sizes: self.sizes.clone(),
+            module_names: self.module_names.clone(),
+            without_kept_banks: self.without_kept_banks.clone(),
         })
     }
 

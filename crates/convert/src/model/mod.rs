@@ -26,7 +26,8 @@ pub use self::kind::{AdapterKind, FileKind, UnknownKind};
 pub use self::kind_rule::KindRule;
 pub use self::pattern::LayerPattern;
 pub use self::preset::{
-    FamilyRule, FamilyRules, KeepRule, LayerNames, Origin, Preset, ReadAs, RemoveRule, Role,
+    FamilyRule, FamilyRules, KeepRule, LayerNames, MatrixSizes, ModuleName, Origin, Preset, ReadAs,
+    RemoveRule, Role, Size,
 };
 pub use self::shapes::Shapes;
 pub(crate) use self::translation::Translation;

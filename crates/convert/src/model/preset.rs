@@ -76,6 +76,67 @@ pub struct FamilyRules {
     pub with_experts: Vec<String>,
     /// Modules that some layer of such a model has, and that tell it from models of other families.
     pub marks: Vec<FamilyRule>,
+    /// What rows and columns of matrices of layers count.
+    pub sizes: Vec<MatrixSizes>,
+    /// What modules of transformers are called where files have other names.
+    pub module_names: Vec<ModuleName>,
+    /// Families whose banks of experts, where these are kept, transformers cannot open beside codes.
+    pub without_kept_banks: Vec<String>,
+}
+
+/// A part of names that modules of transformers have otherwise than files.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleName {
+    /// What a name in the file begins with, or has inside where it begins with a dot.
+    pub from: String,
+    /// What stands there in the name of the module.
+    pub to: String,
+    /// The families that have it; all where none is named.
+    #[serde(default)]
+    pub model_types: Vec<String>,
+}
+
+impl ModuleName {
+    /// Returns the name of the module of a layer, where it differs so.
+    fn renamed(&self, layer: &str) -> Option<String> {
+        match self.from.strip_prefix('.') {
+            Some(_) => layer.contains(&self.from).then(|| layer.replacen(&self.from, &self.to, 1)),
+            None => Some(format!("{}{}", self.to, layer.strip_prefix(&self.from)?)),
+        }
+    }
+}
+
+/// What rows and columns of some matrices of a layer count.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MatrixSizes {
+    /// Names behind the number of the layer, with `N` for that of an expert.
+    pub names: Vec<String>,
+    /// What rows count.
+    pub rows: Size,
+    /// What columns count.
+    pub cols: Size,
+}
+
+/// What a dimension of a matrix of a layer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Size {
+    /// The numbers of a token between layers.
+    Hidden,
+    /// Those of all heads.
+    Heads,
+    /// Those of the heads that have keys and values.
+    KeyValueHeads,
+    /// Those inside the MLP.
+    Inner,
+    /// The same, of two matrices that lie below each other.
+    TwiceInner,
+    /// Those inside an expert.
+    InnerOfExpert,
+    /// Experts.
+    Experts,
 }
 
 /// Names of some families of transformers.
@@ -209,6 +270,18 @@ impl Preset {
         let mut names = self.layer_names.iter().filter(|it| is_of(&it.rule));
         parts.flat_map(|rule| &rule.names).any(|part| part == name)
             || names.any(|it| it.names.matches(name))
+    }
+
+    /// Returns what transformers calls the module of a layer, where files have another name for it.
+    ///
+    /// - `families`: those of the model and of its part that writes text
+    pub(crate) fn modules_of(&self, layer: &str, families: &[&str]) -> Vec<String> {
+        let is_of = |name: &&ModuleName| {
+            name.model_types.is_empty()
+                || name.model_types.iter().any(|it| families.contains(&it.as_str()))
+        };
+        let names = self.family.module_names.iter().filter(is_of);
+        names.filter_map(|name| name.renamed(layer)).collect()
     }
 
     /// Returns the layout in which servers read the family's banks of experts in codes, if they do.

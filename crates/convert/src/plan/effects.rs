@@ -260,7 +260,7 @@ const PRECISE: Sayings = Sayings {
 };
 const FALLBACK: Sayings = Sayings {
     unmatched: Unmatched::Note(
-        "changes nothing: the preset keeps no weight of this file that codes are read of",
+        "changes nothing: the preset keeps no weight of this file that could be in codes",
     ),
     idle: "changes nothing: what the preset keeps is kept for other reasons",
 };

@@ -15,7 +15,7 @@ use crate::recipe::{InputScales, Purpose, Recipe, RecipeFile, Rounding, Setting}
 use crate::source::consumer::comfyui::reads_dtype;
 use crate::source::family::inside_layer;
 use crate::source::layer_inputs::LayerInputs;
-use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG, silence_of_folder};
+use crate::source::model_config::{MODEL_CONFIG, QUANTIZATION_CONFIG, missing_description};
 use crate::source::source::NamesStay;
 use crate::source::translated::Translated;
 use crate::source::{ExpertBanks, Source, Subject};
@@ -362,7 +362,7 @@ fn silent_folder(source: &Source, recipe: &Recipe, subject: &Subject) -> Option<
     let mut names = source.checkpoint.tensors().iter().map(|header| header.name.as_str());
     let has_layers = names.any(|name| inside_layer(name).is_some());
     let is_of_text = subject.detected.main.preset.is_text_encoder() && has_layers;
-    let silence = silence_of_folder(&source.checkpoint).filter(|_| is_meant && is_of_text)?;
+    let silence = missing_description(&source.checkpoint).filter(|_| is_meant && is_of_text)?;
     Some(Note::SilentFolder { silence })
 }
 

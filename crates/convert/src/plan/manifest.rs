@@ -93,6 +93,10 @@ impl Plan {
         let mut layers = ServedLayers::default();
         for planned in self.part.as_ref().map_or(&self.tensors, |part| &part.whole) {
             let layer = planned.layer().to_owned();
+            let modules = self.subject.modules_of(&layer);
+            if !modules.is_empty() {
+                layers.module_names.insert(layer.clone(), modules);
+            }
             match planned.scheme() {
                 Some(scheme) => drop(layers.codes.insert(layer, scheme)),
                 None if is_kept_matrix(planned) => layers.kept.push(layer),

@@ -130,8 +130,11 @@ impl Plan {
         {
             refuse_mixed_experts(path, experts)?;
         }
-        refuse_for_program(path, recipe, plan.schemes(), experts, |program, scheme, experts| {
-            plan.subject.opener_other_than(program, scheme, layout, experts)
+        refuse_for_program(path, recipe, plan.schemes(), |program, scheme| {
+            let subject = &plan.subject;
+            let opener = subject.opener_other_than(program, scheme, layout, experts)?;
+            let stored = plan.described_experts(experts);
+            Some((opener, subject.trouble_of_experts(program, scheme, layout, stored)))
         })?;
         let grown = plan.grown(source);
         Ok(Self { notes: plan.notes.into_iter().chain(grown).collect(), ..plan })
@@ -270,9 +273,27 @@ impl Plan {
         }
         let all: BTreeSet<_> = by_layer.values().flatten().collect();
         match by_layer.values().all(|schemes| schemes.len() == 1) {
+            true if all.iter().eq([&&None]) => ExpertStorage::Kept,
             true if all.len() < 2 && !has_scales => ExpertStorage::Alike,
             true => ExpertStorage::AlikeInLayers,
             false => ExpertStorage::Mixed,
+        }
+    }
+
+    /// Returns what is special about how experts are stored, for people.
+    fn described_experts(&self, experts: ExpertStorage) -> Option<&'static str> {
+        let has_scales = || {
+            let is_of_expert = |it: &&PlannedTensor| around_expert(&it.header.name).is_some();
+            self.tensors.iter().filter(is_of_expert).any(PlannedTensor::has_input_scale)
+        };
+        match experts {
+            ExpertStorage::Alike => None,
+            ExpertStorage::AlikeInLayers if has_scales() => {
+                Some("with stored scales of their inputs")
+            }
+            ExpertStorage::AlikeInLayers => Some("in other schemes from layer to layer"),
+            ExpertStorage::Kept => Some("as plain numbers beside packed codes"),
+            ExpertStorage::Mixed => Some("of which some are in codes, and some stay, as for a NaN"),
         }
     }
 

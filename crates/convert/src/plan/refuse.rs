@@ -156,44 +156,45 @@ pub(super) fn refuse_mixed_experts(
          them one scheme, or keep all with ",
     ) + Setting::new("keep").quoted();
     match experts {
-        ExpertStorage::Alike | ExpertStorage::AlikeInLayers => Ok(()),
+        ExpertStorage::Alike | ExpertStorage::AlikeInLayers | ExpertStorage::Kept => Ok(()),
         ExpertStorage::Mixed => Err(ConvertError::misfit(path, problem)),
     }
 }
 
 /// Refuses schemes that the program which the output is said to be for does not open, and others do.
 ///
-/// - `experts`: how these are stored
-/// - `opener_other_than`: who opens a scheme that this program does not, with experts stored so
+/// - `opener_other_than`: who opens a scheme that this program does not, and what it is about the experts that it does not
+///   read, where it is that
 pub(super) fn refuse_for_program(
     path: &Path,
     recipe: &Recipe,
     schemes: Vec<Scheme>,
-    experts: ExpertStorage,
-    opener_other_than: impl Fn(Program, Scheme, ExpertStorage) -> Option<Opener>,
+    opener_other_than: impl Fn(Program, Scheme) -> Option<(Opener, Option<String>)>,
 ) -> Result<(), ConvertError> {
     let named = recipe.file().program.as_deref();
     let known = Program::NAMES.into_iter().find(|(name, _)| Some(*name) == named);
-    let Some((named, program)) = known else { return Ok(()) };
+    let Some((_, program)) = known else { return Ok(()) };
     let complaint = |scheme: Scheme| {
-        let opener = opener_other_than(program, scheme, experts)?;
-        let is_of_experts = opener_other_than(program, scheme, ExpertStorage::Alike).is_none();
-        if is_of_experts && !matches!(opener.kind, OpenerKind::Nobody { .. }) {
-            let problem = format!(
-                "{named} reads no experts with stored scales of their inputs, or in other schemes from layer to layer; {} do\n  \
-                 give those of all layers one scheme and inputs `dynamic` scales, or name one of these",
-                opener.name
-            );
-            return Some(Complaint::about(Setting::new("for"), problem));
-        }
-        let (others, way_out) = match opener.kind {
-            OpenerKind::Nobody { .. } => {
-                ("no program is known that does".to_owned(), "name another scheme")
+        let (opener, trouble) = opener_other_than(program, scheme)?;
+        let is_nobody = matches!(opener.kind, OpenerKind::Nobody { .. });
+        let (others, or_others) = match is_nobody {
+            true => ("no program is known that does".to_owned(), ""),
+            // One of them, or two with an "and".
+            false if opener.name.contains(" and ") => {
+                (format!("{} do", opener.name), ", or one of these")
             }
-            _ => (format!("{} do", opener.name), "name another scheme, or one of these"),
+            false => (format!("{} does", opener.name), ", or that one"),
         };
-        let problem =
-            format!("{named} does not read `{scheme}` in this model; {others}\n  {way_out}");
+        let way_out = match trouble {
+            Some(_) => {
+                "give all experts that can be in codes one scheme, and their inputs `dynamic` scales"
+            }
+            None => "name another scheme or layout",
+        };
+        let what = trouble.unwrap_or_else(|| {
+            format!("{} does not read `{scheme}` in this model", program.title())
+        });
+        let problem = format!("{what}; {others}\n  {way_out}{or_others}");
         Some(Complaint::about(Setting::new("for"), problem))
     };
     let complaints: Vec<Complaint> = schemes.into_iter().filter_map(complaint).collect();

@@ -152,17 +152,18 @@ impl<'a> Checker<'a> {
         // An unknown one is complained about where it is looked up.
         let known = Program::NAMES.iter().find(|(name, _)| *name == named);
         let Some((_, program)) = known else { return };
+        let title = program.title();
         if program.is_server() != layout.is_for_servers() {
             match (&self.file.layout, &self.file.scheme) {
                 // No layout was named: the scheme implied it.
                 (None, Some(scheme)) => {
                     let problem =
-                        format!("`{scheme}` is stored as `{layout}`, which {named} does not read");
+                        format!("`{scheme}` is stored as `{layout}`, which {title} does not read");
                     self.complain("scheme", problem);
                 }
                 _ => {
                     let problem =
-                        format!("is `{layout}`, which {named} does not read\n  leave it out: ");
+                        format!("is `{layout}`, which {title} does not read\n  leave it out: ");
                     let problem =
                         Text::from(problem) + Setting::new("for").quoted() + " implies one";
                     self.complain("layout", problem);

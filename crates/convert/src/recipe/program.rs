@@ -26,6 +26,16 @@ impl Program {
         ("transformers", Self::Transformers),
     ];
 
+    /// Returns how its authors write its name.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Program::ComfyUi => "ComfyUI",
+            Program::Vllm => "vLLM",
+            Program::Sglang => "SGLang",
+            Program::Transformers => "transformers",
+        }
+    }
+
     /// Returns whether it serves language models from a folder.
     pub const fn is_server(self) -> bool {
         match self {

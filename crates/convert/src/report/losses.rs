@@ -60,7 +60,7 @@ fn not_finite(tensors: &[TensorReport]) -> Option<Text> {
         more => format!("{} tensors (`{first}`, …), which stay as they are, hold", more + 1),
     };
     Some(Text::from(format!(
-        "{hold} a NaN or an infinity, and a model answers with such, too; fetch the model again, or start from another"
+        "{hold} a NaN or an infinity, so that the model's answers will, too; fetch it again, or start from another"
     )))
 }
 

@@ -28,7 +28,7 @@ enum Form {
     /// A folder with weights and what lies beside them.
     Folder,
     /// Another file, such as a report.
-    Text,
+    Other,
 }
 
 /// Ending of the name of a file of weights that is written.
@@ -54,7 +54,7 @@ impl Target {
         content: impl Into<String>,
         overwrite: Overwrite,
     ) -> Self {
-        Self { content: content.into(), path: path.into(), overwrite, form: Form::Text }
+        Self { content: content.into(), path: path.into(), overwrite, form: Form::Other }
     }
 
     /// Checks that it can be written where it is to be.
@@ -93,8 +93,8 @@ impl Target {
         let ending = ending_of_weights(&self.path);
         let is_fit = match self.form {
             Form::Weights => ending.is_none_or(|ending| ending == ENDING),
-            Form::Folder => ending != Some(ENDING),
-            Form::Text => true,
+            Form::Folder => ending.is_none(),
+            Form::Other => true,
         };
         let (path, is_folder) = (self.path.clone(), self.form == Form::Folder);
         if is_fit { Ok(()) } else { Err(ConvertError::UnfitName { path, is_folder }) }

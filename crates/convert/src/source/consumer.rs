@@ -119,7 +119,8 @@ fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, experts: Expert
             opener(layout, scheme).of_model_with_banks()
         }
         false if subject.expert_banks.is_some() => {
-            opener(layout, scheme).of_model_with_kept_banks()
+            let kept = opener(layout, scheme).of_model_with_kept_banks();
+            if subject.is_without_kept_banks() { kept.but_transformers() } else { kept }
         }
         false => opener(layout, scheme),
     };
@@ -127,6 +128,22 @@ fn opener_for(subject: &Subject, scheme: Scheme, layout: Layout, experts: Expert
         FileKind::TextEncoder | FileKind::LanguageModel => opener.of_text_encoder(),
         _ if subject.detected.is_behind_prefix() => opener.of_prefixed_model(),
         _ => opener,
+    }
+}
+
+/// Returns whether a program for models that write text is not among those that open something.
+fn is_other_than(program: Program, opener: OpenerKind) -> bool {
+    match (opener, program) {
+        (_, Program::ComfyUi) => false,
+        (OpenerKind::Nobody { .. }, _) => true,
+        (OpenerKind::Servers(servers), Program::Transformers) => {
+            matches!(servers, Servers::ButTransformers | Servers::Vllm)
+        }
+        (OpenerKind::Servers(servers), Program::Sglang) => {
+            matches!(servers, Servers::ButSglang | Servers::Vllm)
+        }
+        (OpenerKind::Servers(_), Program::Vllm) => false,
+        (OpenerKind::StockComfyUi | OpenerKind::CustomNodes, _) => false,
     }
 }
 
@@ -142,6 +159,13 @@ impl Subject {
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.
     pub fn opens(&self, scheme: Scheme, layout: Layout) -> Opens {
         self.opens_with(scheme, layout, self.stored_experts())
+    }
+
+    /// Returns whether transformers cannot open its banks of experts as plain numbers beside codes.
+    fn is_without_kept_banks(&self) -> bool {
+        self.served.as_ref().is_some_and(|served| {
+            served.preset.family.without_kept_banks.contains(&served.model_type)
+        })
     }
 
     /// Returns how the experts of the file are stored, as far as scales of their inputs tell.
@@ -203,19 +227,24 @@ impl Subject {
         experts: ExpertStorage,
     ) -> Option<Opener> {
         let opener = opener_for(self, scheme, layout, experts);
-        let is_other = match (opener.kind, program) {
-            (_, Program::ComfyUi) => false,
-            (OpenerKind::Nobody { .. }, _) => true,
-            (OpenerKind::Servers(servers), Program::Transformers) => {
-                matches!(servers, Servers::ButTransformers | Servers::Vllm)
-            }
-            (OpenerKind::Servers(servers), Program::Sglang) => {
-                matches!(servers, Servers::ButSglang | Servers::Vllm)
-            }
-            (OpenerKind::Servers(_), Program::Vllm) => false,
-            (OpenerKind::StockComfyUi | OpenerKind::CustomNodes, _) => false,
-        };
-        is_other.then_some(opener)
+        is_other_than(program, opener.kind).then_some(opener)
+    }
+
+    /// Returns what it is about the experts that a program does not read, where it reads the scheme in other models.
+    ///
+    /// - `stored`: what is special about how they are stored, in words
+    pub(crate) fn trouble_of_experts(
+        &self,
+        program: Program,
+        scheme: Scheme,
+        layout: Layout,
+        stored: Option<&str>,
+    ) -> Option<String> {
+        if is_other_than(program, opener(layout, scheme).kind) {
+            return None;
+        }
+        let of_banks = self.expert_banks.map(|_| "that lie in one tensor and stay as they are");
+        Some(format!("{} reads no experts {}", program.title(), stored.or(of_banks)?))
     }
 
     /// Returns the first consumer that opens the file with weights in `scheme`, or why none does.

@@ -1,9 +1,12 @@
 //! The family that a configuration names, held against the names of the layers beside it.
 
-use crate::model::{Preset, Shapes};
+use serde_json::Value;
 
-/// Beginnings of the names of layers of a model that writes text, alone or beside a model that sees: all `text_starts` of
-/// the presets, those of families without, and none before them.
+use crate::model::{Preset, Shapes};
+use crate::source::text_part::{EXPERTS, text_config};
+
+/// Beginnings of the names of layers that write text: behind each of `text_starts` of the presets, and in models that give
+/// vectors or are of families for which there are none.
 pub(crate) const STARTS_OF_LAYERS: [&str; 6] = [
     "model.layers.",
     "layers.",
@@ -22,6 +25,7 @@ const OF_EXPERTS: [&str; 2] = ["experts", "block_sparse_moe"];
 pub(crate) fn differing_family(
     preset: &Preset,
     families: &[&str],
+    config: &Value,
     shapes: &Shapes<'_>,
 ) -> Option<String> {
     let layers: Vec<(&str, &str)> =
@@ -50,18 +54,44 @@ pub(crate) fn differing_family(
         |part: &str| OF_EXPERTS.iter().any(|it| part.split('.').any(|at| at == *it));
     let expert = layers.iter().find(|(_, part)| is_of_experts(part));
     match (has_experts, expert) {
-        (true, None) => {
+        (true, None) if counts_experts(config) => {
             Some(format!("layers of a `{family}` have experts, and those of the file have none"))
         }
         (false, Some((name, _))) => {
             Some(format!("layers of a `{family}` have no experts, and the file has `{name}`"))
         }
-        (true, Some(_)) | (false, None) => None,
+        (true, _) | (false, None) => None,
     }
+}
+
+/// Returns whether a model of a family with experts has any by its configuration; one that does not say it has as many as
+/// is usual. Some have none in any layer, as Llama Guard 4.
+fn counts_experts(config: &Value) -> bool {
+    let setting =
+        |key: &str| text_config(config).and_then(|it| it.get(key)).or_else(|| config.get(key));
+    let has_no_layer = setting("moe_layers").and_then(Value::as_array).is_some_and(Vec::is_empty)
+        || setting("interleave_moe_layer_step").and_then(Value::as_u64) == Some(0);
+    let count = EXPERTS.iter().find_map(|key| setting(key)?.as_u64());
+    count.is_none_or(|count| count > 0) && !has_no_layer
 }
 
 /// Returns what stands behind the number of a layer in the name of a tensor.
 pub(crate) fn inside_layer(name: &str) -> Option<&str> {
     let behind = STARTS_OF_LAYERS.iter().find_map(|start| name.strip_prefix(start))?;
     Some(behind.split_once('.')?.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_found_behind_every_beginning_that_presets_name() {
+        let starts = Preset::all().iter().flat_map(|preset| &preset.family.text_starts);
+        let starts: Vec<&String> = starts.flat_map(|rule| &rule.names).collect();
+        assert!(!starts.is_empty());
+        for start in starts {
+            assert_eq!(inside_layer(&format!("{start}layers.3.mlp.up")), Some("mlp.up"), "{start}");
+        }
+    }
 }

@@ -140,7 +140,9 @@ impl Incomplete {
         if let Some(problem) = problem_of_configuration(file, shapes, served) {
             return Some(Self::Configuration { problem });
         }
-        if let Some(problem) = served.and_then(|_| unloadable_expert(file)) {
+        // What other families join is not known.
+        let joins = served.is_some_and(|served| served.has_known_text()) && !file.is_lone_file();
+        if let Some(problem) = joins.then(|| unloadable_expert(file, shapes)).flatten() {
             return Some(Self::Experts { problem });
         }
         if detected.main.is_unknown() {
@@ -268,7 +270,11 @@ fn problem_of_configuration(
         let of_text =
             || differing_matrix(&text_part(file, shapes, served)?.ok()?, shapes, is_numbers);
         let families = families(&served.model_type, &served.config);
-        let differing = differing_family(served.preset, &families, shapes)
+        let of_family = || {
+            let is_known = served.has_known_text();
+            is_known.then(|| differing_family(served.preset, &families, &served.config, shapes))?
+        };
+        let differing = of_family()
             .or_else(|| differing_size(&served.config, shapes))
             .or_else(|| differing_bank(&served.config, file))
             .or_else(of_text)?;

@@ -11,7 +11,7 @@ use crate::model::{Preset, Shapes};
 use crate::recipe::{Program, RecipeFile};
 use crate::source::experts::is_of_single_expert;
 use crate::source::family::inside_layer;
-use crate::source::text_part::{TextPart, families, ties_head};
+use crate::source::text_part::{TextPart, families, ties_head, unknown_part};
 
 /// The model's configuration, in the form of transformers.
 pub(crate) const MODEL_CONFIG: &str = "config.json";
@@ -105,6 +105,11 @@ impl ServedModel {
                 .filter(|it| !has_codes && !READ_METHODS.contains(&it.as_str())),
             config,
         })
+    }
+
+    /// Returns whether there are rules for its family and for that of its part that writes text.
+    pub(crate) fn has_known_text(&self) -> bool {
+        self.is_known && unknown_part(self.preset, &self.model_type, &self.config).is_none()
     }
 
     /// Returns whether tokens are scored by the embedding, whatever else a file has for it.
@@ -228,23 +233,28 @@ fn is_in_pipeline(folder: &Path) -> bool {
 }
 
 /// Returns what keeps the configuration in a model's folder from saying what the model is: it is not there, or is no JSON
-/// object, or names no family.
-pub(crate) fn silence_of_folder(file: &Checkpoint) -> Option<String> {
+/// object, or names no family or class.
+pub(crate) fn missing_description(file: &Checkpoint) -> Option<String> {
     let folder = file.files().first()?.path().parent()?;
     if file.is_lone_file() || is_in_pipeline(folder) {
         return None;
     }
     let Some(text) = file.text_beside(MODEL_CONFIG) else {
-        return Some(format!("holds no `{MODEL_CONFIG}`"));
+        let is_there = folder.join(MODEL_CONFIG).exists();
+        let unread = if is_there { " that can be read as text" } else { "" };
+        return Some(format!("holds no `{MODEL_CONFIG}`{unread}"));
     };
     match serde_json::from_str::<serde_json::Map<String, Value>>(&text) {
         Err(error) => Some(format!("holds a `{MODEL_CONFIG}` that is no JSON object ({error})")),
         Ok(config) => {
-            let is_named = config.get("model_type").is_some_and(Value::is_string);
-            // A class says as much of models that ComfyUI reads.
-            let has_class = config.contains_key("_class_name");
-            (!is_named && !has_class)
-                .then(|| format!("holds a `{MODEL_CONFIG}` without a `model_type`"))
+            let lacks = |key: &str, is_it: fn(&Value) -> bool| {
+                (!config.get(key).is_some_and(is_it))
+                    .then(|| format!("holds a `{MODEL_CONFIG}` without `{key}`"))
+            };
+            let missing = lacks("model_type", Value::is_string)
+                .or_else(|| lacks("architectures", Value::is_array));
+            // A class of diffusers says as much of models that ComfyUI reads.
+            missing.filter(|_| !config.contains_key("_class_name"))
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use roundwise_layout::layer_of_weight;
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::Checkpoint;
 use serde_json::Value;
 
-use crate::model::Shapes;
+use crate::model::{Shapes, Size};
 use crate::source::experts::{around_expert, is_expert_bank, is_part_of_coded_bank};
 use crate::source::text_part::{EMBEDDING, EXPERTS, LAYERS, TextPart, text_config};
 
@@ -60,107 +60,76 @@ pub(crate) fn differing_matrix(
     is_numbers: impl Fn(&str) -> bool,
 ) -> Option<String> {
     let start = text.start_of_layers();
-    let matrices = shapes.starting_with(&start).filter_map(|name| {
-        let module = layer_of_weight(&name[start.len()..])?;
-        // Behind the number of the layer, and without that of an expert.
-        let (_, module) = module.split_once('.')?;
+    let sizes = text.matrix_sizes();
+    shapes.starting_with(&start).find_map(|name| {
+        let (_, module) = layer_of_weight(&name[start.len()..])?.split_once('.')?;
         let module = match around_expert(module) {
             Some((before, after)) => format!("{before}N{after}"),
             None => module.to_owned(),
         };
-        let (_, sizes) = MATRICES.iter().find(|(names, _)| names.contains(&module.as_str()))?;
-        let found = <[u64; 2]>::try_from(shapes.shape(name)?).ok()?;
-        is_numbers(name).then_some((name, *sizes, found))
-    });
-    for (name, [rows, cols], found) in matrices {
-        let said = [(rows, found[0]), (cols, found[1])].into_iter();
-        let differing = said.filter_map(|(size, found)| size.said(text).filter(|it| it.1 != found));
-        if let Some((said, _)) = differing.into_iter().next() {
-            let [rows, cols] = found;
-            return Some(format!("{said}, and `{name}` is {rows} × {cols}"));
-        }
-    }
-    None
+        let counted = sizes.get(module.as_str())?;
+        let found @ [rows, cols] = <[u64; 2]>::try_from(shapes.shape(name)?).ok()?;
+        let mut sides = [counted.rows, counted.cols].into_iter().zip(found);
+        let (size, _) = sides.find(|(size, found)| {
+            size_of(*size, text).is_some_and(|said| said != *found) && is_numbers(name)
+        })?;
+        Some(format!("{}, and `{name}` is {rows} × {cols}", words(size, text)?))
+    })
 }
 
-/// What a dimension of a matrix of a layer counts.
-#[derive(Clone, Copy)]
-enum Size {
-    /// The numbers of a token between layers.
-    Hidden,
-    /// Those of all heads.
-    Heads,
-    /// Those of the heads that have keys and values.
-    KeyValueHeads,
-    /// Those inside the MLP.
-    Inner,
-    /// The same, of two matrices that lie below each other.
-    TwiceInner,
-    /// Those inside an expert.
-    InnerOfExpert,
-    /// Experts.
-    Experts,
-}
-
-/// Modules of a layer, and what their rows and columns count.
-const MATRICES: [(&[&str], [Size; 2]); 9] = [
-    (&["self_attn.q_proj"], [Size::Heads, Size::Hidden]),
-    (&["self_attn.k_proj", "self_attn.v_proj"], [Size::KeyValueHeads, Size::Hidden]),
-    (&["self_attn.o_proj", "self_attn.dense"], [Size::Hidden, Size::Heads]),
-    (&["mlp.gate_proj", "mlp.up_proj", "mlp.fc1", "mlp.c_fc"], [Size::Inner, Size::Hidden]),
-    (&["mlp.gate_up_proj"], [Size::TwiceInner, Size::Hidden]),
-    (&["mlp.down_proj", "mlp.fc2", "mlp.c_proj"], [Size::Hidden, Size::Inner]),
-    (
-        &[
-            "mlp.experts.N.gate_proj",
-            "mlp.experts.N.up_proj",
-            "block_sparse_moe.experts.N.w1",
-            "block_sparse_moe.experts.N.w3",
-        ],
-        [Size::InnerOfExpert, Size::Hidden],
-    ),
-    (
-        &["mlp.experts.N.down_proj", "block_sparse_moe.experts.N.w2"],
-        [Size::Hidden, Size::InnerOfExpert],
-    ),
-    (
-        &["mlp.gate", "mlp.gate.wg", "block_sparse_moe.gate", "feed_forward.router"],
-        [Size::Experts, Size::Hidden],
-    ),
-];
-
-impl Size {
-    /// Returns what the configuration says of it, in words and as a number.
-    fn said(self, text: &TextPart<'_>) -> Option<(String, u64)> {
-        let size = |key: &str| text.setting(key)?.as_u64();
-        let of_key = |key: &str| Some((format!("`{key}` is {}", size(key)?), size(key)?));
-        let of_heads = |key: &str| {
-            let heads = size(HEADS)?;
-            let shared = || size("hidden_size")?.checked_div(heads);
-            let head = size("head_dim").or_else(|| (!text.has_own_head_size()).then(shared)?)?;
-            let count = size(key)?;
-            let said = format!("`{key}` × size of a head is {count} × {head}");
-            Some((said, count.checked_mul(head)?))
-        };
-        match self {
-            Self::Hidden => of_key("hidden_size"),
-            Self::Heads => of_heads(HEADS),
-            Self::KeyValueHeads => of_heads("num_key_value_heads"),
-            Self::Inner => of_key("intermediate_size"),
-            Self::TwiceInner => {
-                let (said, count) = of_key("intermediate_size")?;
-                Some((format!("twice {said}"), count.checked_mul(2)?))
-            }
-            Self::InnerOfExpert => {
-                let key = match text.setting("moe_intermediate_size") {
-                    Some(_) => "moe_intermediate_size",
-                    None => "intermediate_size",
-                };
-                of_key(key)
-            }
-            Self::Experts => of_key(EXPERTS.into_iter().find(|key| text.setting(key).is_some())?),
+/// Returns what the configuration says of a size.
+fn size_of(size: Size, text: &TextPart<'_>) -> Option<u64> {
+    let setting = |key: &str| text.setting(key)?.as_u64();
+    match size {
+        Size::Heads | Size::KeyValueHeads => {
+            setting(key_of(size, text))?.checked_mul(head_size(text)?)
+        }
+        Size::TwiceInner => setting(key_of(size, text))?.checked_mul(2),
+        Size::Hidden | Size::Inner | Size::InnerOfExpert | Size::Experts => {
+            setting(key_of(size, text))
         }
     }
+}
+
+/// Returns the same for people.
+fn words(size: Size, text: &TextPart<'_>) -> Option<String> {
+    let key = key_of(size, text);
+    let said = text.setting(key)?.as_u64()?;
+    Some(match size {
+        Size::Heads | Size::KeyValueHeads => {
+            format!("`{key}` × size of a head is {said} × {}", head_size(text)?)
+        }
+        Size::TwiceInner => format!("twice `{key}` is {}", said.saturating_mul(2)),
+        Size::Hidden | Size::Inner | Size::InnerOfExpert | Size::Experts => {
+            format!("`{key}` is {said}")
+        }
+    })
+}
+
+/// Returns the key of a size, which a part of it may be.
+fn key_of(size: Size, text: &TextPart<'_>) -> &'static str {
+    const INNER: &str = "intermediate_size";
+    const INNER_OF_EXPERT: &str = "moe_intermediate_size";
+    match size {
+        Size::Hidden => "hidden_size",
+        Size::Heads => HEADS,
+        Size::KeyValueHeads => "num_key_value_heads",
+        Size::Inner | Size::TwiceInner => INNER,
+        // Families in which all layers have experts give them the common one.
+        Size::InnerOfExpert if text.setting(INNER_OF_EXPERT).is_some() => INNER_OF_EXPERT,
+        Size::InnerOfExpert => INNER,
+        Size::Experts => {
+            let told = EXPERTS.into_iter().find(|key| text.setting(key).is_some());
+            told.unwrap_or(EXPERTS[0])
+        }
+    }
+}
+
+/// Returns how many numbers of a token one head has.
+fn head_size(text: &TextPart<'_>) -> Option<u64> {
+    let size = |key: &str| text.setting(key)?.as_u64();
+    let shared = || size("hidden_size")?.checked_div(size(HEADS)?);
+    size("head_dim").or_else(|| (!text.has_own_head_size()).then(shared)?)
 }
 
 /// Key of the number of heads of attention.
@@ -179,24 +148,24 @@ pub(crate) fn differing_bank(config: &Value, file: &Checkpoint) -> Option<String
     })
 }
 
-/// Returns the tensor of experts of a shape that no program loads: that of one expert which the others of its layer do not
+/// Returns the weight of experts of a shape that no program loads: that of one expert which the others of its layer do not
 /// have, or a bank that is no list of matrices.
-pub(crate) fn unloadable_expert(file: &Checkpoint) -> Option<String> {
-    let mut first = BTreeMap::<(&str, &str), &TensorHeader>::new();
+pub(crate) fn unloadable_expert(file: &Checkpoint, shapes: &Shapes<'_>) -> Option<String> {
+    let mut first = BTreeMap::<(&str, &str), (&str, &[u64])>::new();
     file.tensors().iter().find_map(|header| {
-        if is_expert_bank(header) && header.shape.len() > 3 {
+        let name = header.name.as_str();
+        if is_expert_bank(header) && header.shape.len() != 3 {
             let shape = &header.shape;
             return Some(format!(
-                "`{}` is {shape:?}, and a matrix for each expert has 3 dimensions",
-                header.name
+                "`{name}` is {shape:?}, and a matrix for each expert has 3 dimensions"
             ));
         }
-        let part = around_expert(&header.name)?;
-        let other = *first.entry(part).or_insert(header);
-        (other.shape != header.shape).then(|| {
+        let part = around_expert(layer_of_weight(name)?)?;
+        let shape = shapes.shape(name)?;
+        let (other, expected) = *first.entry(part).or_insert((name, shape));
+        (expected != shape).then(|| {
             format!(
-                "`{}` is {:?}, and `{}` is {:?}: those of a layer are joined into one tensor",
-                header.name, header.shape, other.name, other.shape
+                "`{name}` is {shape:?}, and `{other}` is {expected:?}: those of a layer are joined into one tensor"
             )
         })
     })

@@ -4,6 +4,7 @@ use roundwise_layout::{
     Defect, ForeignLayer, Layout, Repair, RepairedLayers, StoredLayer, StoredLayers, layer_of,
     layer_of_weight, weight_of,
 };
+use roundwise_stats::LayerShape;
 use roundwise_tensor_file::{Checkpoint, TensorFileError, TensorHeader};
 
 use crate::error::ConvertError;
@@ -276,10 +277,25 @@ impl Source {
         };
         let elsewhere =
             elsewhere.into_iter().chain(names_elsewhere(&self.checkpoint, &self.stored, detected));
-        let mut names: Vec<OtherName> = in_file.chain(elsewhere).collect();
+        let mut names: Vec<OtherName> =
+            in_file.chain(elsewhere).chain(self.module_names()).collect();
         names.sort();
         names.dedup();
         names
+    }
+
+    /// Returns what transformers calls the modules of its layers, where files have other names.
+    fn module_names(&self) -> impl Iterator<Item = OtherName> {
+        let layer = |header: &TensorHeader| Some(layer_of_weight(&header.name)?.to_owned());
+        let named = self.checkpoint.tensors().iter().filter_map(move |it| Some((it, layer(it)?)));
+        named.flat_map(|(header, layer)| {
+            let shape = self.shape_of(header);
+            let modules = self.subject.modules_of(&layer).into_iter();
+            modules.filter_map(move |module| {
+                let other = LayerShape::of_weight(&weight_of(&module), &shape)?;
+                Some(OtherName { layer: layer.clone(), other })
+            })
+        })
     }
 
     /// Returns whether the names are not the model's own and would be translated.

@@ -13,6 +13,7 @@ use crate::model::{
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::Incomplete;
 use crate::source::model_config::{MODEL_CONFIG, ServedModel, silent_class};
+use crate::source::text_part::families;
 
 /// The recognised kind, models and codes of a file.
 #[derive(Clone, Debug)]
@@ -97,6 +98,13 @@ impl Subject {
             None if layout.is_for_servers() => Preset::served(),
             _ => self.detected.main.preset,
         }
+    }
+
+    /// Returns what transformers calls the module of a layer in a folder that servers read, where files have another name.
+    pub(crate) fn modules_of(&self, layer: &str) -> Vec<String> {
+        self.served.as_ref().map_or(vec![], |served| {
+            served.preset.modules_of(layer, &families(&served.model_type, &served.config))
+        })
     }
 
     /// Returns whether ComfyUI reads codes of the banks of experts of the component that a tensor belongs to.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roundwise_layout::{layer_of_weight, weight_of};
 use serde_json::Value;
 
-use crate::model::{FamilyRule, FamilyRules, Preset, Shapes};
+use crate::model::{FamilyRule, FamilyRules, MatrixSizes, Preset, Shapes};
 
 /// Where the configuration of a model with several parts describes the one that writes text.
 const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"];
@@ -16,7 +16,7 @@ pub(crate) fn text_config(config: &Value) -> Option<&Value> {
     TEXT_CONFIGS.iter().find_map(|key| config.get(key))
 }
 
-/// Returns the family of a model, and that of its part that writes text where this has another.
+/// Returns the family of a model, and that of its part that writes text where this is told apart.
 pub(crate) fn families<'a>(model_type: &'a str, config: &'a Value) -> Vec<&'a str> {
     std::iter::once(model_type).chain(inner_family(config)).collect()
 }
@@ -144,6 +144,12 @@ impl<'a> TextPart<'a> {
         format!("{}layers.", self.start)
     }
 
+    /// Returns what rows and columns of the matrices of a layer count, by their names.
+    pub(crate) fn matrix_sizes(&self) -> BTreeMap<&'static str, &'static MatrixSizes> {
+        let sizes = self.rules.sizes.iter();
+        sizes.flat_map(|sizes| sizes.names.iter().map(move |name| (name.as_str(), sizes))).collect()
+    }
+
     /// Returns whether heads have a size that depends on the family alone where the configuration names none.
     pub(crate) fn has_own_head_size(&self) -> bool {
         self.rules.own_head_size.iter().any(|it| self.families.contains(&it.as_str()))
@@ -209,9 +215,10 @@ impl<'a> TextPart<'a> {
             let count =
                 |form: &&FamilyRule| form.names.iter().filter(|part| has(names, part)).count();
             // The one of which most is there is meant.
-            let form = forms
+            let best = forms
                 .into_iter()
-                .min_by_key(|form| Reverse((count(form) == form.names.len(), count(form))))?;
+                .min_by_key(|form| Reverse((count(form) == form.names.len(), count(form))));
+            let Some(form) = best else { continue };
             if let Some(part) = form.names.iter().find(|part| !has(names, part)) {
                 return Some(weight_of(part));
             }

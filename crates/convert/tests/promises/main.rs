@@ -8,6 +8,7 @@ mod banks;
 mod detection;
 mod errors;
 mod expert_blocks;
+mod families;
 mod foreign_codes;
 mod hashing;
 mod kinds;

@@ -26,7 +26,7 @@ use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
-use crate::read::told_codes::as_one_group;
+use crate::read::told_codes::ToldCodes;
 
 impl StoredLayers {
     /// Finds every quantized layer by its dtype, its scales and its marker.
@@ -104,8 +104,9 @@ impl StoredLayers {
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
+        let told = ToldCodes::of(&described, &found.layers);
         for layer in found.layers.values_mut() {
-            layer.scheme = as_one_group(&described, layer).unwrap_or(layer.scheme);
+            layer.scheme = told.as_one_group(layer).unwrap_or(layer.scheme);
         }
         found.contradictions = contradictions(&described, &found);
         found.matmul_precisions = found.asked_precisions(file, &markers);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::input_scale::InputScale;
 use crate::layout::Layout;
-use crate::served::{Inputs, Served, weights};
+use crate::served::{Inputs, Served, weights_entry};
 
 /// The layers of a model as servers are told of them, by names without `.weight`.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct ServedLayers {
     pub kept: Vec<String>,
     /// Banks of experts, each in one tensor, that are kept.
     pub kept_banks: Vec<String>,
+    /// What programs call the modules of some of these layers, where that is not the name in the file. Lists have both.
+    pub module_names: BTreeMap<String, Vec<String>>,
     /// Whether the file holds scales of inputs, where the layout has a place for them.
     pub has_input_scales: bool,
 }
@@ -72,12 +74,20 @@ impl ServedLayers {
         layout.input_scale(scheme).filter(|_| self.has_input_scales)
     }
 
+    /// Returns what else programs call some layers.
+    fn modules_of<'a>(&'a self, layers: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        let modules = layers.iter().filter_map(|layer| self.module_names.get(*layer));
+        modules.flatten().map(String::as_str)
+    }
+
     /// Returns the names of matrices that are plain numbers.
     fn plain(&self) -> Vec<String> {
         let numbers = self.codes.iter().filter(|(_, scheme)| !scheme.has_scales());
         let mut plain = self.kept.clone();
         plain.extend(numbers.map(|(layer, _)| layer.clone()));
         plain.extend(self.kept_banks.iter().flat_map(|bank| names_of_bank(bank)));
+        let modules = plain.iter().filter_map(|layer| self.module_names.get(layer)).flatten();
+        plain.extend(modules.cloned().collect::<Vec<_>>());
         plain.sort_unstable();
         plain.dedup();
         plain
@@ -105,11 +115,12 @@ fn compressed_tensors(layers: &ServedLayers) -> ServerConfig {
         let Some(served) = Served::of(Layout::CompressedTensors, *scheme) else { continue };
         // The group of most layers is named by the class of layers alone, which spares a list of
         // thousands of names.
-        let targets = if number == 0 { vec!["Linear"] } else { names.clone() };
+        let all_names = || names.iter().copied().chain(layers.modules_of(names));
+        let targets = if number == 0 { vec!["Linear"] } else { all_names().collect() };
         let group = json!({
             "targets": targets,
             "format": served.name,
-            "weights": weights(*scheme),
+            "weights": weights_entry(*scheme),
             "input_activations": match layers.input_scale(Layout::CompressedTensors, *scheme) {
                 Some(scale) => stored_inputs(scale),
                 None => inputs(served.inputs, *scheme),

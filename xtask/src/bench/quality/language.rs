@@ -20,10 +20,10 @@ const TEXTS: usize = 200;
 /// What is known of the inputs: a name, and the collector's flags.
 const KNOWLEDGE: [(&str, &[&str]); 4] = [
     ("forward", &[]),
-    // A backward pass takes several times as long as a run.
-    ("curvature", &["--curvature", "--samples", "80"]),
+    ("curvature", &["--curvature"]),
     ("forward-rank-64", &["--full-limit", "0"]),
-    ("own-text", &["--self", "--samples", "96", "--tokens", "256", "--batch", "32"]),
+    // As many tokens as the articles have.
+    ("own-text", &["--self", "--samples", "192", "--tokens", "256", "--batch", "64"]),
 ];
 
 /// Names of what is known.

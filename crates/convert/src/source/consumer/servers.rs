@@ -47,7 +47,7 @@ fn takes_codes_of(served: Option<&ServedModel>, layout: Layout) -> TakesCodes {
             }
         }
         Some(ServedModel { unread_name: Some(name), model_type, .. }) => TakesCodes::NotKnown {
-            reason: format!("`{name}` is no name of a `{model_type}` in transformers"),
+            reason: format!("`{name}` is no name that files of a `{model_type}` have"),
         },
         Some(ServedModel { unread_tensor: Some(reason), .. }) => {
             TakesCodes::NotKnown { reason: reason.clone() }

@@ -43,6 +43,15 @@ impl<'a> ForeignFile<'a> {
         })
     }
 
+    /// Returns whether something else beside it describes codes, as some programs read it.
+    pub(crate) fn describes_codes_elsewhere(&self) -> bool {
+        let inner = self.config().get("text_config").and_then(|it| it.get("quantization_config"));
+        let is_there = |entry: Option<&Value>| entry.is_some_and(|entry| !entry.is_null());
+        is_there(self.config().get("compression_config"))
+            || is_there(inner)
+            || self.json("hf_quant_config.json").is_some()
+    }
+
     /// Returns whether there is a configuration beside it.
     pub(crate) fn has_config(&self) -> bool {
         self.config().is_object()
