@@ -49,6 +49,7 @@ MODELS = [
     ("granite", "GraniteConfig", {}),
     ("qwen3 moe", "Qwen3MoeConfig", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 128}),
     ("mixtral", "MixtralConfig", {"num_local_experts": 4}),
+    ("phimoe", "PhimoeConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     ("gpt-oss", "GptOssConfig", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}),
 ]
 
@@ -76,7 +77,7 @@ NOT_OF_EXPERTS = {
     ("nvfp4", "compressed-tensors"),
     ("mxfp8", "compressed-tensors"),
 }
-WITH_EXPERTS = {"qwen3 moe", "mixtral"}
+WITH_EXPERTS = {"qwen3 moe", "mixtral", "phimoe"}
 #: Models whose experts lie in one tensor, which is kept but in the layout that has codes for it: without being named,
 #: the one for the scheme.
 WITH_BANKS = {"gpt-oss"}
@@ -153,11 +154,11 @@ def differing(model, reference):
 def judge(program, source, folder, scheme, layout, allowed, more):
     """(largest relative change of an answer, bytes, defects) of a conversion."""
     output, decoded = folder / "converted", folder / "decoded"
-    run("rm", "-rf", output, decoded)
+    report = output.with_suffix(".json")
+    run("rm", "-rf", output, decoded, report)
     decoded.mkdir()
     options = ["--for", "transformers", "--scheme", scheme, "--quiet"]
     options += ["--layout", layout] if layout and (scheme, layout) != OF_BANKS[:2] else []
-    report = output.with_suffix(".json")
     run(program, "convert", source, *options, *more, "-o", output, "--report", report)
     # Numbers that transformers rounds once, to the dtype of the model.
     run(program, "dequantize", output, "-o", decoded / "model.safetensors", "--dtype", "f32", "--quiet")

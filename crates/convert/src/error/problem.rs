@@ -150,7 +150,9 @@ fn list_immovable(layout: Layout, layers: &[(String, String)]) -> String {
         format!("  `{}`{others}: {}", layers[0], problem.replace('\n', "\n  "))
     }));
     if problems.len() > SHOWN {
-        lines.push(format!("  and {} of other kinds", counted(problems.len() - SHOWN, "problem")));
+        let (others, s) =
+            (problems.len() - SHOWN, if problems.len() == SHOWN + 1 { "" } else { "s" });
+        lines.push(format!("  and {others} other problem{s}"));
     }
     lines.join("\n")
 }
