@@ -3,12 +3,13 @@
 //! From the first to the last, none imports one further down: `spelling`, `defect`, `finite`,
 //! `foreign`, `expert_blocks`, `joined`, `stored_layer`, `odd_scales`, `side_tensors`, `markers`, `server_blocks`,
 //! `servers`, `packed`, `bank`, `scales`, `header_scales`, `model_scales`, `recognise`, `stored_layers`, `companions`, `orphans`,
-//! `told_codes`, `contradictions`, `find`, `repair`.
+//! `described_codes`, `contradictions`, `find`, `repair`.
 
 mod bank;
 mod companions;
 mod contradictions;
 pub(crate) mod defect;
+mod described_codes;
 pub(crate) mod expert_blocks;
 mod find;
 mod finite;
@@ -29,4 +30,3 @@ mod side_tensors;
 pub(crate) mod spelling;
 pub(crate) mod stored_layer;
 pub(crate) mod stored_layers;
-mod told_codes;

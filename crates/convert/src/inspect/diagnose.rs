@@ -18,10 +18,13 @@ pub struct Diagnosis {
     pub defects: Vec<Defect>,
     /// What the configuration beside the file says of codes that they are not, or does not say. A migration to the layout
     /// that they have writes it anew.
-    #[serde(serialize_with = "defects_as_findings")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "defects_as_findings")]
     pub contradictions: Vec<Defect>,
-    /// The layout for servers that its first codes have.
-    #[serde(serialize_with = "crate::report::named::optional_name")]
+    /// The layout that its first codes for servers have, where the configuration says something else.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "crate::report::named::optional_name"
+    )]
     pub servers_layout: Option<Layout>,
     /// How the repaired file is laid out.
     #[serde(serialize_with = "crate::report::named::name")]
@@ -42,8 +45,9 @@ impl Diagnosis {
 pub fn diagnose(path: &Path) -> Result<Diagnosis, ConvertError> {
     let source = Source::open_repaired(path)?;
     let mut layouts = source.stored.layers.values().filter_map(|layer| layer.spelling.layout());
-    let servers_layout = layouts.find(|layout| layout.is_for_servers());
+    let theirs = layouts.find(|layout| layout.is_for_servers());
     let (defects, contradictions) = (source.stored.defects, source.stored.contradictions);
+    let servers_layout = theirs.filter(|_| !contradictions.is_empty());
     let repaired = source.repaired.map(|repaired| (repaired.repairs, repaired.layout));
     let (repairs, layout) = repaired.unwrap_or_default();
     Ok(Diagnosis { repairs, defects, contradictions, servers_layout, layout })

@@ -17,12 +17,12 @@ pub struct Target {
     content: String,
     path: PathBuf,
     overwrite: Overwrite,
-    form: Form,
+    kind: TargetKind,
 }
 
 /// What a target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum TargetKind {
     /// A file of weights.
     Weights,
     /// A folder with weights and what lies beside them.
@@ -39,11 +39,11 @@ impl Target {
     ///
     /// - `content`: what messages call it, such as `the output`
     pub fn output(job: &Job, content: impl Into<String>) -> Self {
-        let form = match job.output_limits().shard_bytes {
-            Some(_) => Form::Folder,
-            None => Form::Weights,
+        let kind = match job.output_limits().shard_bytes {
+            Some(_) => TargetKind::Folder,
+            None => TargetKind::Weights,
         };
-        Self { form, ..Self::file(&job.output, content, job.overwrite) }
+        Self { kind, ..Self::file(&job.output, content, job.overwrite) }
     }
 
     /// Describes a file that is written beside outputs, such as a report.
@@ -54,7 +54,7 @@ impl Target {
         content: impl Into<String>,
         overwrite: Overwrite,
     ) -> Self {
-        Self { content: content.into(), path: path.into(), overwrite, form: Form::Other }
+        Self { content: content.into(), path: path.into(), overwrite, kind: TargetKind::Other }
     }
 
     /// Checks that it can be written where it is to be.
@@ -67,7 +67,7 @@ impl Target {
     /// can be made.
     pub fn check(&self) -> Result<(), ConvertError> {
         let path = || self.path.clone();
-        let is_folder = self.form == Form::Folder;
+        let is_folder = self.kind == TargetKind::Folder;
         if is_folder && !is_vacant(&self.path) {
             // Nobody knows what else is in a folder, so that none is ever replaced.
             return Err(ConvertError::FolderNotEmpty { path: path() });
@@ -91,12 +91,12 @@ impl Target {
     /// [`ConvertError::UnfitName`].
     pub fn check_name(&self) -> Result<(), ConvertError> {
         let ending = ending_of_weights(&self.path);
-        let is_fit = match self.form {
-            Form::Weights => ending.is_none_or(|ending| ending == ENDING),
-            Form::Folder => ending.is_none(),
-            Form::Other => true,
+        let is_fit = match self.kind {
+            TargetKind::Weights => ending.is_none_or(|ending| ending == ENDING),
+            TargetKind::Folder => ending.is_none(),
+            TargetKind::Other => true,
         };
-        let (path, is_folder) = (self.path.clone(), self.form == Form::Folder);
+        let (path, is_folder) = (self.path.clone(), self.kind == TargetKind::Folder);
         if is_fit { Ok(()) } else { Err(ConvertError::UnfitName { path, is_folder }) }
     }
 

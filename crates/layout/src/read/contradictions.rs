@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::layout::Layout;
 use crate::names::weight_of;
 use crate::read::defect::{Defect, breaks};
+use crate::read::described_codes::{DescribedCodes, PATTERN};
 use crate::read::foreign::file::ForeignFile;
 use crate::read::foreign::layer::ForeignLayer;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
-use crate::read::told_codes::{PATTERN, ToldCodes};
 
 /// What the lists are called that name layers of plain numbers.
 const LISTS: [&str; 4] = ["ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules"];
@@ -41,7 +41,7 @@ pub(crate) fn contradictions(file: &ForeignFile<'_>, found: &StoredLayers) -> Ve
     }
     let lists = LISTS.iter().filter_map(|list| file.setting(list)?.as_array());
     let plain: BTreeSet<&str> = lists.flatten().filter_map(Value::as_str).collect();
-    let told = ToldCodes::of(file, &found.layers);
+    let told = DescribedCodes::of(file, &found.layers);
     let problem = |layer: &StoredLayer| {
         if plain.contains(layer.layer.as_str()) {
             return Some(
@@ -74,7 +74,11 @@ fn other_method(file: &ForeignFile<'_>, program: &str) -> Option<String> {
 }
 
 /// Returns what the configuration says of the whole file that it is not.
-fn of_file(file: &ForeignFile<'_>, plain: &BTreeSet<&str>, told: &ToldCodes<'_>) -> Option<String> {
+fn of_file(
+    file: &ForeignFile<'_>,
+    plain: &BTreeSet<&str>,
+    told: &DescribedCodes<'_>,
+) -> Option<String> {
     let status = file.text("quantization_status").filter(|status| status != "compressed");
     if let Some(status) = status.filter(|_| told.is_of_compressed_tensors()) {
         return Some(format!(

@@ -11,6 +11,7 @@ use crate::read::companions::{
 };
 use crate::read::contradictions::contradictions;
 use crate::read::defect::{Defect, breaks};
+use crate::read::described_codes::DescribedCodes;
 use crate::read::expert_blocks::ExpertBlocks;
 use crate::read::foreign::catalog::Foreign;
 use crate::read::foreign::file::ForeignFile;
@@ -26,7 +27,6 @@ use crate::read::side_tensors::{legacy_marker, side_tensors};
 use crate::read::spelling::Spelling;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
-use crate::read::told_codes::ToldCodes;
 
 impl StoredLayers {
     /// Finds every quantized layer by its dtype, its scales and its marker.
@@ -104,7 +104,7 @@ impl StoredLayers {
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
-        let told = ToldCodes::of(&described, &found.layers);
+        let told = DescribedCodes::of(&described, &found.layers);
         for layer in found.layers.values_mut() {
             layer.scheme = told.as_one_group(layer).unwrap_or(layer.scheme);
         }

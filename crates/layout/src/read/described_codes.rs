@@ -28,7 +28,7 @@ const ALL_LAYERS: &str = "Linear";
 const OTHER_METHODS: [&str; 6] = ["gptq", "awq", "bitsandbytes", "hqq", "quanto", "gguf"];
 
 /// A configuration, in the order in which programs look up a layer.
-pub(crate) struct ToldCodes<'a> {
+pub(crate) struct DescribedCodes<'a> {
     file: &'a ForeignFile<'a>,
     method: Option<String>,
     /// What groups of compressed-tensors say of weights, by the layers that they name.
@@ -37,7 +37,7 @@ pub(crate) struct ToldCodes<'a> {
     of_others: Option<&'a Value>,
 }
 
-impl<'a> ToldCodes<'a> {
+impl<'a> DescribedCodes<'a> {
     /// Reads what is said of some layers.
     pub(crate) fn of(file: &'a ForeignFile<'_>, layers: &BTreeMap<String, StoredLayer>) -> Self {
         let groups = file.setting("config_groups").and_then(Value::as_object);
