@@ -1110,8 +1110,25 @@ fn static_scales_of_inputs_are_refused_where_there_are_none() {
     folder.refused(&without, 2, &["a stored scale of inputs needs statistics", "--stats"]);
     let comfy = ["convert", "in", "--for", "comfyui", "--scheme", "nvfp4", "--inputs", "static"];
     folder.refused(&comfy, 2, &["--inputs", "stores no scales of inputs"]);
+    let run = folder.run(&["convert", "in", "--for", "vllm", "--scheme", "awq"]);
+    assert!(run.code == 2 && !run.stderr.contains("is stored as"), "{}", run.stderr);
     let unknown = ["convert", "in", "--inputs", "statik"];
     folder.refused(&unknown, 2, &["is `static` meant?"]);
+}
+
+/// A collector names what transformers builds of a file.
+#[test]
+fn statistics_fit_under_the_names_of_modules() {
+    let folder =
+        changed_model(&config("mistral3"), &|tensors| renamed(tensors, "", "language_model."));
+    let layers = attention_layers()
+        .into_iter()
+        .chain(["gate_proj", "up_proj", "down_proj"].map(|it| format!("model.layers.0.mlp.{it}")));
+    let layers = layers.map(|layer| layer.replacen("model.", "model.language_model.", 1));
+    write_statistics_of(&folder, "s.stats.safetensors", layers, None);
+    let flags = ["--scheme", "int4-group-128", "--stats", "s.stats.safetensors", "-o", "out"];
+    let told = folder.done(&[&["convert", "in"][..], &flags].concat());
+    assert!(!told.contains("without statistics"), "{told}");
 }
 
 #[test]

@@ -155,6 +155,8 @@ impl<'a> Checker<'a> {
         let title = program.title();
         if program.is_server() != layout.is_for_servers() {
             match (&self.file.layout, &self.file.scheme) {
+                // One that is none has a complaint of its own.
+                (None, Some(scheme)) if scheme.parse::<Scheme>().is_err() => {}
                 // No layout was named: the scheme implied it.
                 (None, Some(scheme)) => {
                     let problem =
