@@ -45,6 +45,7 @@ MODELS = [
     ("llama", "LlamaConfig", {"tie_word_embeddings": False}),
     ("qwen3, tied", "Qwen3Config", {"tie_word_embeddings": True}),
     ("gemma3", "Gemma3TextConfig", {"sliding_window": 64}),
+    ("gemma3 with vision", "Gemma3Config", {"sliding_window": 64}),
     ("phi3", "Phi3Config", {"pad_token_id": 0}),
     ("granite", "GraniteConfig", {}),
     ("qwen3 moe", "Qwen3MoeConfig", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 128}),
@@ -52,6 +53,17 @@ MODELS = [
     ("phimoe", "PhimoeConfig", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     ("gpt-oss", "GptOssConfig", {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 64}),
 ]
+
+#: The part that sees of a model that has one; the other sizes are those of its text.
+VISION = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "image_size": 56,
+    "patch_size": 14,
+}
+WITH_VISION = {"gemma3 with vision": {"mm_tokens_per_image": 4}}
 
 #: Scheme, spelling, and whether inputs of layers become codes, too.
 CASES = [
@@ -102,7 +114,10 @@ EXPERT_CHOICE = 0.75
 def make_models(folder, is_short):
     for name, kind, options in MODELS[:2] if is_short else MODELS:
         path = folder / re.sub(r"\W+", "-", name)
-        config = getattr(transformers, kind)(**{**SIZES, **options})
+        sizes = {**SIZES, **options}
+        if name in WITH_VISION:
+            sizes = {"text_config": sizes, "vision_config": VISION, **WITH_VISION[name]}
+        config = getattr(transformers, kind)(**sizes)
         torch.manual_seed(1)
         model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
         with torch.no_grad():
