@@ -1116,6 +1116,20 @@ fn static_scales_of_inputs_are_refused_where_there_are_none() {
     folder.refused(&unknown, 2, &["is `static` meant?"]);
 }
 
+/// Python writes numbers that JSON has none for, as in configurations of models with state spaces.
+#[test]
+fn a_configuration_with_numbers_of_python_is_read_and_kept() {
+    let folder = model();
+    let text = String::from_utf8(folder.read("in/config.json")).unwrap();
+    let text = text.replacen('{', "{\"time_step_limit\": [0.0, Infinity], ", 1);
+    folder.write("in/config.json", text.as_bytes());
+    let told = folder.done(&["convert", "in", "-o", "out"]);
+    assert!(told.contains("opened by vLLM"), "{told}");
+    let written = String::from_utf8(folder.read("out/config.json")).unwrap();
+    assert!(written.contains("    Infinity\n") && written.contains("quant_method"), "{written}");
+    folder.done(&["verify", "in", "out"]);
+}
+
 /// A collector names what transformers builds of a file.
 #[test]
 fn statistics_fit_under_the_names_of_modules() {

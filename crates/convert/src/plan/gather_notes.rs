@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use roundwise_layout::QUANTIZATION_METADATA;
 use roundwise_scheme::{GridKind, Scheme, Tiling};
-use roundwise_tensor_file::{Dtype, TensorHeader};
+use roundwise_tensor_file::{Dtype, TensorHeader, parse_python_json};
 
 use crate::model::{Component, Detected, Dialect, FileKind};
 use crate::plan::decision::{Decision, PlannedTensor};
@@ -314,7 +314,7 @@ fn unread_dtypes(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
 
 fn outdated_config(source: &Source, is_changed: bool) -> Option<Note> {
     let config = source.checkpoint.text_beside(MODEL_CONFIG)?;
-    let config: serde_json::Value = serde_json::from_str(&config).ok()?;
+    let config: serde_json::Value = parse_python_json(&config).ok()?;
     config.get(QUANTIZATION_CONFIG).map(|_| Note::QuantizationConfig { is_changed })
 }
 

@@ -1,7 +1,7 @@
 //! Rewrites the files beside a model that describe its codes, once the codes have changed.
 
 use roundwise_layout::Layout;
-use roundwise_tensor_file::Dtype;
+use roundwise_tensor_file::{Dtype, parse_python_json, print_python_json};
 use serde_json::Value;
 
 use crate::model::Dialect;
@@ -30,7 +30,7 @@ pub(crate) fn is_outdated(plan: &Plan, name: &str) -> bool {
 pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
     // Read as a free object, not as a type of ours: entries that we know nothing of stay, in their
     // order.
-    let mut changed: Value = serde_json::from_slice(config).ok()?;
+    let mut changed: Value = parse_python_json(str::from_utf8(config).ok()?).ok()?;
     let before = changed.clone();
     match plan.purpose {
         Purpose::Quantize | Purpose::Migrate | Purpose::Repair => {
@@ -50,7 +50,7 @@ pub(crate) fn changed_config(plan: &Plan, config: &[u8]) -> Option<String> {
         }
         Purpose::Edit => {}
     }
-    (changed != before).then(|| serde_json::to_string_pretty(&changed).expect("JSON is text"))
+    (changed != before).then(|| print_python_json(&changed))
 }
 
 /// Removes entries about codes, also from nested configurations: whole models keep one for each of

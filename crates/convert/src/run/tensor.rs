@@ -23,6 +23,7 @@ use crate::run::not_finite::first_row_not_finite;
 use crate::run::output::Output;
 use crate::run::pool::map_in_order;
 use crate::run::stop::Stop;
+use crate::source::experts::is_expert_bank;
 use crate::source::numbers::{narrow, widened};
 
 /// One step of a thread.
@@ -258,7 +259,8 @@ impl<'a> Output<'a> {
     ) -> Result<Vec<String>, Stop> {
         let header = &planned.header;
         // Of weights that are kept for it a note tells; a mask may be made of infinities.
-        let is_weight = layer_of_weight(name).or_else(|| layer_of_bias(name)).is_some();
+        let is_weight = layer_of_weight(name).or_else(|| layer_of_bias(name)).is_some()
+            || is_expert_bank(header);
         let is_told = matches!(planned.reason, Reason::NotFinite { .. });
         let numbers = PlainDtype::of(header.dtype).filter(|_| is_weight && !is_told);
         let mut memory = buffers.take();

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use roundwise_layout::layer_of_weight;
-use roundwise_tensor_file::{Checkpoint, Remark, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, Remark, TensorHeader, parse_python_object};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::model::detect::models_behind_segments;
 use crate::model::{Detected, FileKind, Preset, Shapes};
@@ -281,7 +280,7 @@ fn problem_of_configuration(
         return Some(format!("is of another model: {differing}"));
     }
     let text = file.text_beside(MODEL_CONFIG)?;
-    let error = serde_json::from_str::<serde_json::Map<String, Value>>(&text).err()?;
+    let error = parse_python_object(&text).err()?;
     Some(format!("is no JSON object ({error})"))
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use roundwise_layout::{Layout, layer_of_input_scale, layer_of_weight};
 use roundwise_scheme::Scheme;
-use roundwise_tensor_file::{Checkpoint, read_text};
+use roundwise_tensor_file::{Checkpoint, parse_python_json, parse_python_object, read_text};
 use serde_json::Value;
 
 use crate::model::{Preset, Shapes};
@@ -83,7 +83,7 @@ impl ServedModel {
     /// - `shapes`: all tensors of the file
     /// - `has_codes`: whether any of the weights are in codes
     pub(crate) fn beside(file: &Checkpoint, shapes: &Shapes<'_>, has_codes: bool) -> Option<Self> {
-        let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
+        let config: Value = parse_python_json(&file.text_beside(MODEL_CONFIG)?).ok()?;
         let model_type = served_type(&config)?;
         let known = Preset::of_model_type(&model_type);
         let unread_name =
@@ -152,7 +152,7 @@ pub(crate) fn cache_scheme(config: &Value) -> Option<&Value> {
 
 /// Returns the class in which the configuration beside a file names a model that writes no text.
 pub(crate) fn silent_class(file: &Checkpoint) -> Option<String> {
-    let config: Value = serde_json::from_str(&file.text_beside(MODEL_CONFIG)?).ok()?;
+    let config: Value = parse_python_json(&file.text_beside(MODEL_CONFIG)?).ok()?;
     let classes = config.get("architectures")?.as_array()?.iter();
     let classes: Vec<&str> = classes.filter_map(Value::as_str).collect();
     let writes = |class: &&str| WRITERS.iter().any(|ending| class.ends_with(ending));
@@ -222,7 +222,7 @@ fn config_in(input: &Path) -> Option<Value> {
     if !folder.is_dir() || is_in_pipeline(folder) {
         return None;
     }
-    serde_json::from_str(&read_text(&folder.join(MODEL_CONFIG)).ok()?).ok()
+    parse_python_json(&read_text(&folder.join(MODEL_CONFIG)).ok()?).ok()
 }
 
 fn is_in_pipeline(folder: &Path) -> bool {
@@ -244,7 +244,7 @@ pub(crate) fn missing_description(file: &Checkpoint) -> Option<String> {
         let unread = if is_there { " that can be read as text" } else { "" };
         return Some(format!("holds no `{MODEL_CONFIG}`{unread}"));
     };
-    match serde_json::from_str::<serde_json::Map<String, Value>>(&text) {
+    match parse_python_object(&text) {
         Err(error) => Some(format!("holds a `{MODEL_CONFIG}` that is no JSON object ({error})")),
         Ok(config) => {
             let lacks = |key: &str, is_it: fn(&Value) -> bool| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use roundwise_layout::{Layout, StoredLayers, layer_of};
-use roundwise_tensor_file::{Checkpoint, TensorHeader};
+use roundwise_tensor_file::{Checkpoint, TensorHeader, parse_python_json};
 use serde::{Serialize, Serializer};
 
 use crate::model::{
@@ -203,7 +203,7 @@ fn with_side_files(found: Detected, file: &Checkpoint) -> Detected {
         return Detected { kind: FileKind::TextualInversion, ..found };
     }
     let json = |name: &str| -> Option<serde_json::Value> {
-        serde_json::from_str(&file.text_beside(name)?).ok()
+        parse_python_json(&file.text_beside(name)?).ok()
     };
     match found.kind {
         FileKind::Adapter(kind) => {

@@ -1,7 +1,7 @@
 use std::cell::OnceCell;
 use std::ops::Deref;
 
-use roundwise_tensor_file::{Checkpoint, Dtype};
+use roundwise_tensor_file::{Checkpoint, Dtype, parse_python_json};
 use serde_json::Value;
 
 /// A checkpoint with the files beside it that describe its codes, which are read on first use.
@@ -25,7 +25,7 @@ impl<'a> ForeignFile<'a> {
     }
 
     fn json(&self, name: &str) -> Option<Value> {
-        serde_json::from_str(&self.checkpoint.text_beside(name)?).ok()
+        parse_python_json(&self.checkpoint.text_beside(name)?).ok()
     }
 
     fn config(&self) -> &Value {
