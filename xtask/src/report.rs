@@ -532,7 +532,7 @@ fn language_section(record: &Record<Language>) -> String {
     let note = format!(
         "\n{model}, of its GGUF file's numbers, reading {tokens} tokens of articles that no statistics have seen; \
          the float model's loss is {loss:.3} nats. Statistics are of {articles} other articles: of inputs as they are and as \
-         attention mixes them (`forward`), with gradients as well and of 80 articles (`curvature`), of text that the model wrote \
+         attention mixes them (`forward`), with gradients as well (`curvature`), of text that the model wrote \
          itself (`own text`).\n"
     );
     section("Statistics of a language model's inputs", record, &table) + &note
