@@ -484,6 +484,8 @@ fn a_configuration_that_says_something_else_of_the_codes_is_told() {
         text.contains("`strategy` \"channel\", and the configuration says \"tensor\""),
         "{text}"
     );
+    let text = changed(&|config| config["quantization_config"]["quant_method"] = "fp8".into());
+    assert!(text.contains("with a scale for each row, and `quant_method: fp8`"), "{text}");
     let text = changed(&|config| config["quantization_config"]["quant_method"] = "gptq".into());
     let problem = "is spelled `weight_scale`, and the configuration says `quant_method: gptq`";
     assert!(text.contains(problem), "{text}");

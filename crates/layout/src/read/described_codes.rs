@@ -116,6 +116,11 @@ impl<'a> DescribedCodes<'a> {
                     (is_of_kind && said != found).then(|| differs(key, found, said))
                 })
             }
+            // `Fp8Config` of vLLM and of transformers has no scales of rows.
+            "fp8" if scheme.tiling() == Tiling::Row && !self.has_one_scale(layer) => Some(format!(
+                "is `{scheme}`, with a scale for each row, and `quant_method: {method}` of the configuration has one for \
+                 a tensor or a block"
+            )),
             "fp8" if !self.has_one_scale(layer) => {
                 let said = self.file.setting("weight_block_size")?;
                 let Tiling::Block { rows, cols } = scheme.tiling() else { return None };
