@@ -42,7 +42,7 @@ pub use layout::Layout;
 pub use marker::{MARKER_LIMIT_BYTES, Marker, QUANTIZATION_METADATA, is_marker};
 pub use matmul_precision::MatmulPrecision;
 pub use names::{
-    bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale,
+    OUTPUT_HEAD, bias_of, input_scale_of, layer_of, layer_of_bias, layer_of_input_scale,
     layer_of_legacy_input_scale, layer_of_weight, legacy_input_scale_of, weight_of,
 };
 pub use opened_by::{

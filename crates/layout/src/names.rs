@@ -2,6 +2,9 @@
 
 use roundwise_tensor_file::{Checkpoint, TensorHeader};
 
+/// Name of the layer of a language model that scores tokens.
+pub const OUTPUT_HEAD: &str = "lm_head";
+
 const WEIGHT_ENDING: &str = ".weight";
 /// Of compressed-tensors, where a byte or a word holds several codes.
 const PACKED_ENDING: &str = ".weight_packed";

@@ -98,25 +98,28 @@ impl Opener {
     /// Returns the servers that open a model whose banks of experts are kept beside layers in codes. Of SGLang, which takes
     /// a kept bank for a layer of another class, that is not known.
     pub fn of_model_with_kept_banks(self) -> Opener {
-        match self.kind {
-            OpenerKind::Servers(Servers::All | Servers::ButSglang) => {
-                Opener::servers("vLLM and transformers", Servers::ButSglang)
-            }
-            OpenerKind::Servers(Servers::ButTransformers | Servers::Vllm) => {
-                Opener::servers("vLLM", Servers::Vllm)
-            }
-            OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => self,
-        }
+        self.with_servers(|servers| match servers {
+            Servers::All | Servers::ButSglang => ("vLLM and transformers", Servers::ButSglang),
+            Servers::ButTransformers | Servers::Vllm => ("vLLM", Servers::Vllm),
+        })
     }
 
     /// Returns the servers that are left of these without transformers.
     pub fn but_transformers(self) -> Opener {
-        match self.kind {
-            OpenerKind::Servers(Servers::All | Servers::ButTransformers) => {
-                Opener::servers("vLLM and SGLang", Servers::ButTransformers)
+        self.with_servers(|servers| match servers {
+            Servers::All | Servers::ButTransformers => {
+                ("vLLM and SGLang", Servers::ButTransformers)
             }
-            OpenerKind::Servers(Servers::ButSglang | Servers::Vllm) => {
-                Opener::servers("vLLM", Servers::Vllm)
+            Servers::ButSglang | Servers::Vllm => ("vLLM", Servers::Vllm),
+        })
+    }
+
+    /// Returns other servers in the place of these, and any other program as it is.
+    fn with_servers(self, change: impl Fn(Servers) -> (&'static str, Servers)) -> Opener {
+        match self.kind {
+            OpenerKind::Servers(servers) => {
+                let (name, servers) = change(servers);
+                Opener::servers(name, servers)
             }
             OpenerKind::StockComfyUi | OpenerKind::CustomNodes | OpenerKind::Nobody { .. } => self,
         }

@@ -28,9 +28,7 @@ impl Checkpoint {
             let name = name_of(&path);
             let mut weights = WEIGHT_ENDINGS.iter().chain(&OTHER_WEIGHTS);
             let is_weight = weights.any(|ending| name.ends_with(ending));
-            // Links to folders are folders here, and are passed over like them.
-            let is_passed_over = name.starts_with('.') || path.is_dir() || self.is_of_other(&name);
-            if !is_weight && !is_passed_over {
+            if !is_weight && !self.passes_over(&path) {
                 check(&folder, &path)?;
                 paths.push(path);
             }
@@ -38,22 +36,22 @@ impl Checkpoint {
         Ok(paths)
     }
 
-    /// Lists the names of folders, hidden files and the description of an adapter in the checkpoint's folder, which [`Self::side_files`]
-    /// passes over, sorted and without those that programs of Git and Hugging Face leave in every download.
+    /// Lists the names of folders, hidden files and the description of an adapter in the checkpoint's folder, which
+    /// [`Self::side_files`] passes over, sorted and without those that programs of Git and Hugging Face leave in every download.
     pub fn passed_over_beside(&self) -> Vec<String> {
         let paths = self.folder().and_then(|folder| list(&folder).ok()).unwrap_or_default();
-        let is_passed_over = |path: &PathBuf| {
-            path.is_dir() || name_of(path).starts_with('.') || self.is_of_other(&name_of(path))
-        };
-        let names = paths.iter().filter(|path| is_passed_over(path)).map(|path| name_of(path));
+        let names = paths.iter().filter(|path| self.passes_over(path)).map(|path| name_of(path));
         names.filter(|name| !OF_DOWNLOADS.contains(&name.as_str())).collect()
     }
 
-    /// Returns whether a file describes an adapter beside the model, whose weights do not go along: programs would look
-    /// for them.
-    fn is_of_other(&self, name: &str) -> bool {
+    /// Returns whether something in the folder does not belong to the model: what is hidden, folders, with links to them,
+    /// and the description of an adapter whose weights do not go along, for which programs would look.
+    fn passes_over(&self, path: &Path) -> bool {
+        let name = name_of(path);
         let is_adapter = |path: &Path| name_of(path).starts_with("adapter_model");
-        name == "adapter_config.json" && !self.files().iter().any(|file| is_adapter(file.path()))
+        let describes_other = name == "adapter_config.json"
+            && !self.files().iter().any(|file| is_adapter(file.path()));
+        name.starts_with('.') || path.is_dir() || describes_other
     }
 
     /// Tells whether it was opened as a single weight file, so that what lies beside it is not its own.

@@ -163,9 +163,14 @@ impl FamilyRule {
     ///
     /// - `families`: those of the model and of its part that writes text
     pub(crate) fn is_of(&self, families: &[&str]) -> bool {
-        let names = |list: &[String]| list.iter().any(|it| families.contains(&it.as_str()));
-        (self.model_types.is_empty() || names(&self.model_types)) && !names(&self.unless)
+        let is_meant = self.model_types.is_empty() || names_one_of(&self.model_types, families);
+        is_meant && !names_one_of(&self.unless, families)
     }
+}
+
+/// Returns whether a list names the family of a model, or that of its part that writes text.
+pub(crate) fn names_one_of(list: &[String], families: &[&str]) -> bool {
+    list.iter().any(|it| families.contains(&it.as_str()))
 }
 
 /// The task of a model.
@@ -277,8 +282,7 @@ impl Preset {
     /// - `families`: those of the model and of its part that writes text
     pub(crate) fn modules_of(&self, layer: &str, families: &[&str]) -> Vec<String> {
         let is_of = |name: &&ModuleName| {
-            name.model_types.is_empty()
-                || name.model_types.iter().any(|it| families.contains(&it.as_str()))
+            name.model_types.is_empty() || names_one_of(&name.model_types, families)
         };
         let names = self.family.module_names.iter().filter(is_of);
         names.filter_map(|name| name.renamed(layer)).collect()

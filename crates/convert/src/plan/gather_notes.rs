@@ -327,12 +327,14 @@ fn left_input_scales(tensors: &[PlannedTensor]) -> Option<Note> {
 
 /// Returns a note of scales of inputs that the output gets, where those were asked for.
 fn stored_input_scales(recipe: &Recipe, tensors: &[PlannedTensor]) -> Option<Note> {
+    if recipe.inputs() != InputScales::Static {
+        return None;
+    }
     let coded = tensors.iter().filter(|planned| planned.scheme().is_some_and(Scheme::has_scales));
     let (layers, of) = coded.fold((0, 0), |(layers, of), planned| {
         (layers + usize::from(planned.input_scale_spec().is_some()), of + 1)
     });
-    let is_asked = recipe.inputs() == InputScales::Static;
-    is_asked.then_some(Note::StoredInputScales { layers, of })
+    Some(Note::StoredInputScales { layers, of })
 }
 
 /// Returns a note of scales of the cache of keys and values that are left out.
@@ -359,10 +361,12 @@ fn silent_folder(source: &Source, recipe: &Recipe, subject: &Subject) -> Option<
     let RecipeFile { program, layout, .. } = recipe.file();
     let is_said = program.is_some() || layout.is_some();
     let is_meant = recipe.purpose() == Purpose::Quantize && recipe.stores_codes() && !is_said;
+    if !is_meant || !subject.detected.main.preset.is_text_encoder() {
+        return None;
+    }
     let mut names = source.checkpoint.tensors().iter().map(|header| header.name.as_str());
-    let has_layers = names.any(|name| inside_layer(name).is_some());
-    let is_of_text = subject.detected.main.preset.is_text_encoder() && has_layers;
-    let silence = missing_description(&source.checkpoint).filter(|_| is_meant && is_of_text)?;
+    names.find(|name| inside_layer(name).is_some())?;
+    let silence = missing_description(&source.checkpoint)?;
     Some(Note::SilentFolder { silence })
 }
 

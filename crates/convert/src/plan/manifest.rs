@@ -1,6 +1,6 @@
 //! Names, dtypes, shapes and header entries of a planned output.
 
-use roundwise_layout::{MatmulPrecision, ServedLayers, ServerConfig, layer_of_weight};
+use roundwise_layout::{MatmulPrecision, OUTPUT_HEAD, ServedLayers, ServerConfig, layer_of_weight};
 use roundwise_scheme::Scheme;
 use roundwise_tensor_file::{Manifest, TensorFileError, TensorSpec};
 
@@ -12,7 +12,6 @@ use crate::plan::run_facts::RunFacts;
 use crate::recipe::Purpose;
 use crate::source::experts::is_expert_bank;
 use crate::source::incomplete::PART_KEY;
-use crate::source::text_part::OUTPUT_HEAD;
 
 impl Plan {
     /// Returns names, dtypes, shapes and offsets of the output.

@@ -16,8 +16,9 @@
 
 use regex::Regex;
 use roundwise_layout::{
-    LayerShape, Layout, MatmulPrecision, StoredLayer, bias_of, layer_of, layer_of_input_scale,
-    layer_of_legacy_input_scale, layer_of_weight, reads_input_scale, reads_tables, weight_of,
+    LayerShape, Layout, MatmulPrecision, OUTPUT_HEAD, StoredLayer, bias_of, layer_of,
+    layer_of_input_scale, layer_of_legacy_input_scale, layer_of_weight, reads_input_scale,
+    reads_tables, weight_of,
 };
 use roundwise_rounding::BiasCorrection;
 use roundwise_scheme::{Scheme, Tiling};
@@ -32,7 +33,6 @@ use crate::source::Source;
 use crate::source::experts::{bank_shape, is_expert_bank};
 use crate::source::model_config::ServedModel;
 use crate::source::numbers::{float_dtype, matrix_shape};
-use crate::source::text_part::OUTPUT_HEAD;
 
 /// A question about a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]

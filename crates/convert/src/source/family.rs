@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::model::preset::names_one_of;
 use crate::model::{Preset, Shapes};
-use crate::source::text_part::{EXPERTS, text_config};
+use crate::source::text_part::{EXPERTS, setting};
 
 /// Beginnings of the names of layers that write text: behind each of `text_starts` of the presets, and in models that give
 /// vectors or are of families for which there are none.
@@ -49,7 +50,7 @@ pub(crate) fn differing_family(
     if with_experts.is_empty() {
         return None;
     }
-    let has_experts = families.iter().any(|family| with_experts.iter().any(|it| it == family));
+    let has_experts = names_one_of(with_experts, families);
     let is_of_experts =
         |part: &str| OF_EXPERTS.iter().any(|it| part.split('.').any(|at| at == *it));
     let expert = layers.iter().find(|(_, part)| is_of_experts(part));
@@ -67,11 +68,11 @@ pub(crate) fn differing_family(
 /// Returns whether a model of a family with experts has any by its configuration; one that does not say it has as many as
 /// is usual. Some have none in any layer, as Llama Guard 4.
 fn counts_experts(config: &Value) -> bool {
-    let setting =
-        |key: &str| text_config(config).and_then(|it| it.get(key)).or_else(|| config.get(key));
-    let has_no_layer = setting("moe_layers").and_then(Value::as_array).is_some_and(Vec::is_empty)
-        || setting("interleave_moe_layer_step").and_then(Value::as_u64) == Some(0);
-    let count = EXPERTS.iter().find_map(|key| setting(key)?.as_u64());
+    let number = |key: &str| setting(config, key)?.as_u64();
+    let layers = setting(config, "moe_layers").and_then(Value::as_array);
+    let has_no_layer =
+        layers.is_some_and(Vec::is_empty) || number("interleave_moe_layer_step") == Some(0);
+    let count = EXPERTS.into_iter().find_map(number);
     count.is_none_or(|count| count > 0) && !has_no_layer
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::model::{Shapes, Size};
 use crate::source::experts::{around_expert, is_expert_bank, is_part_of_coded_bank};
-use crate::source::text_part::{EMBEDDING, EXPERTS, LAYERS, TextPart, text_config};
+use crate::source::text_part::{EMBEDDING, EXPERTS, LAYERS, TextPart, setting, text_config};
 
 /// Key of the width of a table of words that is projected into the model's.
 const NARROW: &str = "word_embed_proj_dim";
@@ -20,7 +20,7 @@ const FURTHER_LAYERS: [&str; 2] = ["nextn", "mtp"];
 /// model; `None` where they do not, or where the names say nothing of it.
 pub(crate) fn differing_size(config: &Value, shapes: &Shapes<'_>) -> Option<String> {
     let inner = text_config(config);
-    let size = |key: &str| inner.and_then(|it| it.get(key)).or_else(|| config.get(key))?.as_u64();
+    let size = |key: &str| setting(config, key)?.as_u64();
     let embedding = shapes.names().find(|name| name.ends_with(EMBEDDING))?;
     let start = embedding.strip_suffix(EMBEDDING).unwrap_or_default();
     let first_gate = format!("{start}layers.0.mlp.gate_proj.weight");
@@ -79,15 +79,11 @@ pub(crate) fn differing_matrix(
 
 /// Returns what the configuration says of a size.
 fn size_of(size: Size, text: &TextPart<'_>) -> Option<u64> {
-    let setting = |key: &str| text.setting(key)?.as_u64();
+    let said = text.setting(key_of(size, text))?.as_u64()?;
     match size {
-        Size::Heads | Size::KeyValueHeads => {
-            setting(key_of(size, text))?.checked_mul(head_size(text)?)
-        }
-        Size::TwiceInner => setting(key_of(size, text))?.checked_mul(2),
-        Size::Hidden | Size::Inner | Size::InnerOfExpert | Size::Experts => {
-            setting(key_of(size, text))
-        }
+        Size::Heads | Size::KeyValueHeads => said.checked_mul(head_size(text)?),
+        Size::TwiceInner => said.checked_mul(2),
+        Size::Hidden | Size::Inner | Size::InnerOfExpert | Size::Experts => Some(said),
     }
 }
 
@@ -137,9 +133,8 @@ const HEADS: &str = "num_attention_heads";
 
 /// Returns the tensor that holds matrices of another number of experts than the configuration names.
 pub(crate) fn differing_bank(config: &Value, file: &Checkpoint) -> Option<String> {
-    let size =
-        |key: &str| text_config(config).and_then(|it| it.get(key)).or_else(|| config.get(key));
-    let (key, said) = EXPERTS.into_iter().find_map(|key| Some((key, size(key)?.as_u64()?)))?;
+    let told = |key: &'static str| Some((key, setting(config, key)?.as_u64()?));
+    let (key, said) = EXPERTS.into_iter().find_map(told)?;
     file.tensors().iter().find_map(|header| {
         let is_bank = is_expert_bank(header) || is_part_of_coded_bank(header);
         let found = *header.shape.first().filter(|_| is_bank && header.shape.len() > 2)?;

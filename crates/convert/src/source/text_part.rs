@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use roundwise_layout::{layer_of_weight, weight_of};
+use roundwise_layout::{OUTPUT_HEAD, layer_of_weight, weight_of};
 use serde_json::Value;
 
+use crate::model::preset::names_one_of;
 use crate::model::{FamilyRule, FamilyRules, MatrixSizes, Preset, Shapes};
 
 /// Where the configuration of a model with several parts describes the one that writes text.
@@ -14,6 +15,11 @@ const TEXT_CONFIGS: [&str; 3] = ["text_config", "language_config", "llm_config"]
 /// Returns the entries that describe the part that writes text, where they are apart.
 pub(crate) fn text_config(config: &Value) -> Option<&Value> {
     TEXT_CONFIGS.iter().find_map(|key| config.get(key))
+}
+
+/// Returns an entry of the configuration of the part that writes text, or else of the model.
+pub(crate) fn setting<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
+    text_config(config).and_then(|it| it.get(key)).or_else(|| config.get(key))
 }
 
 /// Returns the family of a model, and that of its part that writes text where this is told apart.
@@ -46,9 +52,6 @@ pub(crate) fn ties_head(config: &Value) -> Option<bool> {
 
 /// End of the name of the table of words: a matrix of words × hidden size.
 pub(crate) const EMBEDDING: &str = "embed_tokens.weight";
-
-/// Name of the layer that scores tokens.
-pub(crate) const OUTPUT_HEAD: &str = "lm_head";
 
 /// Key of the number of layers.
 pub(crate) const LAYERS: &str = "num_hidden_layers";
@@ -152,12 +155,12 @@ impl<'a> TextPart<'a> {
 
     /// Returns whether heads have a size that depends on the family alone where the configuration names none.
     pub(crate) fn has_own_head_size(&self) -> bool {
-        self.rules.own_head_size.iter().any(|it| self.families.contains(&it.as_str()))
+        names_one_of(&self.rules.own_head_size, &self.families)
     }
 
     /// Returns an entry of the configuration of the part, or else of the model.
     pub(crate) fn setting(&self, key: &str) -> Option<&'a Value> {
-        text_config(self.config).and_then(|it| it.get(key)).or_else(|| self.config.get(key))
+        setting(self.config, key)
     }
 
     /// Returns whether the configuration says that tokens are not scored by the embedding, and nothing else scores them.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use roundwise_tensor_file::Dtype;
 use serde_json::Value;
 
 use crate::layout::Layout;
-use crate::names::weight_of;
+use crate::names::{OUTPUT_HEAD, weight_of};
 use crate::read::defect::{Defect, breaks};
 use crate::read::described_codes::{DescribedCodes, PATTERN};
 use crate::read::foreign::file::ForeignFile;
 use crate::read::foreign::layer::ForeignLayer;
+use crate::read::foreign::parts::PLAIN;
 use crate::read::stored_layer::StoredLayer;
 use crate::read::stored_layers::StoredLayers;
 
@@ -99,16 +99,12 @@ fn of_file(
         );
     }
     // A list may name it by a pattern.
-    let is_listed = plain.iter().any(|name| *name == HEAD || name.starts_with(PATTERN));
-    let is_plain = file
-        .get(&weight_of(HEAD))
-        .is_some_and(|header| matches!(header.dtype, Dtype::BF16 | Dtype::F16 | Dtype::F32));
+    let is_listed = plain.iter().any(|name| *name == OUTPUT_HEAD || name.starts_with(PATTERN));
+    let is_plain =
+        file.get(&weight_of(OUTPUT_HEAD)).is_some_and(|header| PLAIN.contains(&header.dtype));
     (is_plain && !is_listed && told.covers_all_others()).then(|| {
         format!(
-            "holds `{HEAD}` as plain numbers, and the configuration does not list it among these"
+            "holds `{OUTPUT_HEAD}` as plain numbers, and the configuration does not list it among these"
         )
     })
 }
-
-/// Name of the layer that scores tokens.
-const HEAD: &str = "lm_head";

@@ -147,13 +147,16 @@ impl<'a> DescribedCodes<'a> {
         scale.is_some_and(|scale| scale.element_count() == 1)
     }
 
+    /// Returns whether a layer has one scale for each row, which may be one of a group that is as long.
+    pub(crate) fn may_be_one_group(layer: &StoredLayer) -> bool {
+        layer.spelling == Spelling::PackedIntegers && layer.scheme.tiling() == Tiling::Row
+    }
+
     /// Returns the scheme of packed integers of which a whole row is one group, as it says.
     pub(crate) fn as_one_group(&self, layer: &StoredLayer) -> Option<Scheme> {
         let [_, cols] = layer.shape;
-        if layer.spelling != Spelling::PackedIntegers || layer.scheme.tiling() != Tiling::Row {
-            return None;
-        }
-        let said = self.weights_of(&layer.layer)?.get("group_size")?.as_u64()?;
+        let told = self.weights_of(&layer.layer).filter(|_| Self::may_be_one_group(layer));
+        let said = told?.get("group_size")?.as_u64()?;
         let scheme = Scheme::scaled(layer.scheme.grid(), Tiling::group(cols));
         (said == cols as u64 && Served::of(Layout::CompressedTensors, scheme).is_some())
             .then_some(scheme)

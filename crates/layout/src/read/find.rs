@@ -104,14 +104,22 @@ impl StoredLayers {
         found.defects.sort();
         found.strays = strays(file, &found).into_iter().collect();
         found.orphans = orphans(file, &found, &markers);
-        let told = DescribedCodes::of(&described, &found.layers);
-        for layer in found.layers.values_mut() {
-            layer.scheme = told.as_one_group(layer).unwrap_or(layer.scheme);
-        }
+        found.name_groups(&described);
         found.contradictions = contradictions(&described, &found);
         found.matmul_precisions = found.asked_precisions(file, &markers);
         found.unknown_options = unknown_options(&markers);
         Ok(found)
+    }
+
+    /// Names packed integers of which a row is one group as the configuration beside them does, which is read for such alone.
+    fn name_groups(&mut self, file: &ForeignFile<'_>) {
+        if !self.layers.values().any(DescribedCodes::may_be_one_group) {
+            return;
+        }
+        let told = DescribedCodes::of(file, &self.layers);
+        for layer in self.layers.values_mut() {
+            layer.scheme = told.as_one_group(layer).unwrap_or(layer.scheme);
+        }
     }
 
     /// Refuses codes that would count as numbers, where the file has a scale under an unknown name that
